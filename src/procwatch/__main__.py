@@ -1,0 +1,5 @@
+"""`python -m procwatch`."""
+
+from procwatch.cli import main
+
+main()

@@ -1,0 +1,236 @@
+"""The command line: options, help and exit statuses. What a command does is elsewhere.
+
+Rule 1: nothing heavy is imported here; `start` alone loads the supervisor.
+Rule 2: the only place that catches a ProcwatchError; no traceback reaches a user.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from procwatch import __version__
+from procwatch.errors import ExitCode, ProcwatchError
+
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+_EXIT_STATUS = """\b
+Exit status:
+  0    done
+  1    a build or service failed
+  2    usage, an unknown name, or watch.toml
+  3    no supervisor runs here
+  4    refused: already running, not yours
+  128+n  ended by signal n (130 after Ctrl-C)
+"""
+
+
+def _file_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`-f FILE`, accepted before and after the command; the later one wins."""
+    return click.option(
+        "-f", "--file", "file", type=click.Path(path_type=Path), default=None, metavar="FILE", expose_value=False,
+        callback=_keep_file, help="The watch.toml to use; without it the nearest one, here or in a folder above.",
+    )(command)  # fmt: skip
+
+
+def _keep_file(context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:
+    if value is not None:
+        context.find_root().obj = value
+
+
+def _project_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that change what is read."""
+    concurrency = click.option(
+        "-c", "--concurrency", "concurrency", metavar="NAME=N,…",
+        help="How many of each process of the Procfile: web=2,worker=3; web=0 leaves web out.",
+    )  # fmt: skip
+    env = click.option(
+        "-e", "--env-file", "env_files", multiple=True, metavar="FILE",
+        help="An env file to read instead of project.env_file; may be given more than once, the later one wins.",
+    )  # fmt: skip
+    return _file_option(env(concurrency(command)))
+
+
+@click.group(context_settings=_CONTEXT, epilog=_EXIT_STATUS)
+@click.version_option(__version__, "-V", "--version", prog_name="procwatch")
+@_file_option
+def cli() -> None:
+    """Watch, build and run what watch.toml declares; never take down the version that works.
+
+    procwatch runs your builds when the files they watch change, and moves a service to the new version only when every
+    build it needs has succeeded. A build, hook or test that fails changes nothing that runs.
+
+    \b
+    First steps:
+      procwatch init     write a watch.toml for the project in this folder
+      procwatch check    say what is wrong with it
+      procwatch start    run the project until Ctrl-C
+    """
+
+
+def _load(env_files: tuple[str, ...] = (), concurrency: str | None = None) -> Any:
+    from procwatch.config.load import load
+
+    file = click.get_current_context().find_root().obj
+    return load(Path.cwd(), file=file, environ=os.environ, env_files=env_files, concurrency=concurrency)
+
+
+@cli.command()
+@click.argument("names", nargs=-1, metavar="[NAME]…")
+@_project_options
+@click.option("--no-watch", "watch", is_flag=True, flag_value=False, default=True, help="Build once, do not watch.")
+@click.option("--clear", is_flag=True, help="Clear the screen at each batch of changes.")
+@click.option("--json", "as_json", is_flag=True, help="Print events, one JSON object a line, instead of output.")
+@click.option("-v", "--verbose", is_flag=True, help="Tell every event, also those that change nothing.")
+@click.option("-q", "--quiet", is_flag=True, help="Of procwatch's own lines only failures, crashes and errors.")
+def start(names: tuple[str, ...], env_files: tuple[str, ...], concurrency: str | None, **options: bool) -> int:
+    """Run the project in the foreground, until Ctrl-C.
+
+    Builds run in the order of their needs; a service starts when its builds have succeeded and the services that it
+    needs are ready. Then files are watched: a change runs the builds that watch it, and their services are moved to the
+    new version when all have succeeded. With NAMEs (services or groups) only those and what they need take part.
+
+    The first Ctrl-C (or SIGTERM, or closing the terminal) stops services in order, each with its signal and grace; the
+    second kills at once.
+
+    \b
+    Examples:
+      procwatch start                    everything
+      procwatch start api                service.api and what it needs
+      procwatch start -c web=2,worker=3  as a Procfile, with replicas
+      procwatch start --json             events for another program
+    """
+    if options["verbose"] and options["quiet"]:
+        raise click.UsageError("-v and -q exclude each other")
+    loaded = _load(env_files, concurrency)
+    from procwatch.app import Options, run
+
+    verbosity = int(options["verbose"]) - int(options["quiet"])
+    chosen = Options(names, options["watch"], options["clear"], options["as_json"], verbosity)
+    return run(loaded, chosen)
+
+
+@cli.command()
+@_project_options
+def check(env_files: tuple[str, ...], concurrency: str | None) -> int:
+    """Validate watch.toml: all errors and warnings with file, line and column; nothing is started.
+
+    Exit status 0 if it can be started (warnings do not count), 2 if not.
+    """
+    loaded = _load(env_files, concurrency)
+    from procwatch.runtime.inputs import Inputs
+
+    warnings = [str(warning) for warning in loaded.warnings] + list(Inputs(loaded.project).warnings())
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
+    builds, services = len(loaded.project.builds), len(loaded.project.services)
+    what = f"{_count(builds, 'build')}, {_count(services, 'service')}"
+    click.echo(f"{loaded.project.name}: {what}, {_count(len(warnings), 'warning')}")
+    return ExitCode.DONE
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+@cli.command()
+@_project_options
+@click.option("--dot", "form", flag_value="dot", help="For Graphviz: procwatch graph --dot | dot -Tsvg > graph.svg")
+@click.option("--mermaid", "form", flag_value="mermaid", help="For Markdown pages that render Mermaid.")
+@click.option("--json", "form", flag_value="json", help="As one JSON object.")
+def graph(env_files: tuple[str, ...], concurrency: str | None, form: str | None) -> None:
+    """Show what needs what, as a tree.
+
+    An unfolded part that stands further up is marked with an ellipsis.
+    """
+    from procwatch.core import drawing
+
+    project = _load(env_files, concurrency).project
+    match form:
+        case "dot":
+            click.echo(drawing.dot(project), nl=False)
+        case "mermaid":
+            click.echo(drawing.mermaid(project), nl=False)
+        case "json":
+            click.echo(json.dumps(drawing.data(project), indent=2))
+        case _:
+            click.echo(drawing.text(project), nl=False)
+
+
+@cli.command()
+@_project_options
+@click.option("--expand", is_flag=True, help="Expand ${NAME}; this may print secrets.")
+@click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
+def config(env_files: tuple[str, ...], concurrency: str | None, **options: bool) -> None:
+    """Print the configuration as understood: watch.local.toml merged, all defaults filled in."""
+    from procwatch.config import write
+
+    loaded = _load(env_files, concurrency)
+    document = loaded.expanded if options["expand"] else loaded.document
+    click.echo(json.dumps(document, indent=2) if options["as_json"] else write.render(document), nl=options["as_json"])
+
+
+@cli.command()
+@click.option(
+    "--from", "source", type=click.Path(path_type=Path), metavar="FILE", help="Look at this file only: a Procfile."
+)
+@click.option("--force", is_flag=True, help="Write over a watch.toml that is there.")
+def init(source: Path | None, *, force: bool) -> None:
+    """Write a watch.toml from what the folder holds.
+
+    Looks for a Procfile, Cargo.toml, package.json, go.mod and pyproject.toml. An existing watch.toml is kept unless
+    --force is given.
+    """
+    from procwatch.config import write
+
+    target = click.get_current_context().find_root().obj or Path("watch.toml")
+    write.write_starter(Path.cwd(), target, source=source, force=force)
+    click.echo(f"{target} written; look it over, then: procwatch start")
+
+
+@cli.command()
+def schema() -> None:
+    """Print the JSON Schema of watch.toml, for editors and other tools."""
+    from procwatch.config.schema import schema_json
+
+    click.echo(json.dumps(schema_json(), indent=2))
+
+
+def main() -> None:
+    """Entry point of the `procwatch` command."""
+    sys.exit(_run())
+
+
+def _run() -> int:
+    """Run the command; errors are told here, and only here."""
+    try:
+        status = cli.main(standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        return 130
+    except ProcwatchError as error:
+        click.echo(_told(error), err=True)
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader (`| head`) has gone. Python would complain once more when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    return int(status or 0)
+
+
+def _told(error: ProcwatchError) -> str:
+    """The error as the user sees it; a configuration's problems end with their count."""
+    problems = getattr(error, "problems", None)
+    if problems is None:
+        return f"procwatch: {error}"
+    return f"{error}\n{_count(len(problems), 'error')}; nothing was started"

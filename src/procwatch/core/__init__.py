@@ -1,0 +1,1 @@
+"""Decide what happens next: pure, no input or output."""

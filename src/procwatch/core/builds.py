@@ -1,0 +1,234 @@
+"""What happens to one build: its inputs were read, it started, it ended, and whether that end counts.
+
+Rule 1: an outcome counts only if the inputs are still those that the run was started with (or the run could not be
+        waited for any longer, see `_counts_all_the_same`).
+Rule 2: content decides, not time: the same key as in the last success starts nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from procwatch.core import messages as msg
+from procwatch.core.draft import STOPS_LIMIT, Draft
+from procwatch.core.model import Build
+from procwatch.core.state import BuildState
+
+# "the loop is found after five rounds" (contract, Change).
+LOOP_ROUNDS = 5
+
+
+def note_changes(draft: Draft, name: str, paths: tuple[str, ...]) -> None:
+    """Files that this build reads have changed."""
+    state = draft.builds[name]
+    changed = (*state.changed, *(path for path in paths if path not in state.changed))
+    draft.set_build(name, due=True, news=True, looked=False, changed=changed)
+
+
+def note_check(draft: Draft, event: msg.InputsChecked) -> None:
+    """The inputs have been read; with `news` since, they will be read again before anything follows from it."""
+    state = draft.builds[event.name]
+    if event.check != state.check:
+        return
+    running = state.activity in {"running", "verifying"}
+    touched = event.touched or (state.touched and not state.looked)
+    after = replace(state, check=0, digest=event.digest, looked=not state.news, touched=touched)
+    if running:
+        after = replace(after, run_changed=after.run_changed | set(event.changed))
+    elif event.changed:
+        after = replace(after, rounds=0, suspects=frozenset())
+    draft.put_build(event.name, after)
+    if state.activity == "running" and after.looked and state.due:
+        _judge_running(draft, draft.project.builds[event.name], event)
+
+
+def _judge_running(draft: Draft, build: Build, event: msg.InputsChecked) -> None:
+    """A change came during the run: is the run outdated by it, and is it to be stopped?"""
+    state = draft.builds[build.name]
+    if event.digest == state.run_digest:
+        draft.set_build(build.name, due=False, force=False, changed=())
+        _skipped(draft, build.name, state, "the same content as when this run started")
+        return
+    draft.set_build(build.name, edited_s=draft.now_s)
+    own_doing = bool(event.changed) and state.suspects.issuperset(event.changed)
+    if build.on_change == "restart" and state.stops < STOPS_LIMIT and not own_doing:
+        stop(draft, build.name, _because(state.changed))
+
+
+def stop(draft: Draft, name: str, reason: str) -> None:
+    """Stop the run under way; it stays due."""
+    state = draft.builds[name]
+    draft.actions.append(msg.StopBuild(name, state.run))
+    draft.set_build(name, activity="stopping", due=True, looked=False, stops=state.stops + 1)
+    draft.actions.append(
+        msg.Notice("build_cancelled", name, run=state.run, reason=reason, duration_s=draft.now_s - state.started_s)
+    )
+
+
+def must_run(draft: Draft, build: Build) -> bool:
+    """Whether a due build whose inputs are known is to be run; where not, it is due no more and says why."""
+    state = draft.builds[build.name]
+    key = draft.wanted_key(build)
+    unchanged = key is not None and key == state.key
+    if state.adopt or (unchanged and state.clean and not state.force):
+        reason = f"the same content as in run {state.run}" if unchanged and state.run else "taken as it is"
+        _settle(draft, build.name, key=key, clean=True, failure=None)
+        _skipped(draft, build.name, state, reason)
+        return False
+    if state.failure is not None and key == state.tried and not state.touched and not state.force:
+        # An echo of what the failed run wrote itself, seen after its end: nobody has edited anything.
+        draft.set_build(build.name, due=False, changed=(), looked=False)
+        return False
+    return True
+
+
+def _settle(draft: Draft, name: str, *, key: str | None, clean: bool, failure: str | None) -> None:
+    state = draft.builds[name]
+    draft.set_build(
+        name, due=False, force=False, adopt=False, changed=(), looked=False, touched=False, key=key, clean=clean,
+        tried=key, failure=failure,
+    )  # fmt: skip
+    draft.actions.append(msg.Remember(name, key, clean, state.run))
+
+
+def _skipped(draft: Draft, name: str, state: BuildState, reason: str) -> None:
+    draft.actions.append(msg.Notice("build_skipped", name, reason=reason, paths=state.changed))
+
+
+def start(draft: Draft, build: Build) -> None:
+    """Start a run at the key that its inputs have now."""
+    name, state = build.name, draft.builds[build.name]
+    run = state.run + 1
+    for other in draft.below(name):
+        if other in draft.builds and draft.builds[other].offered:
+            draft.set_build(other, offered=False)
+    draft.set_build(
+        name, activity="running", due=False, force=False, run=run, run_key=draft.wanted_key(build),
+        run_digest=state.digest, run_changed=frozenset(), started_s=draft.now_s, edited_s=draft.now_s, outcome=None,
+        clean=False, looked=False, touched=False, changed=(), offered=False,
+    )  # fmt: skip
+    draft.actions.append(msg.Notice("build_started", name, run=run, paths=state.changed))
+    draft.actions.append(msg.Remember(name, state.key, clean=False, run=run))
+    draft.actions.append(msg.StartBuild(name, run, state.changed))
+
+
+def note_finish(draft: Draft, event: msg.BuildFinished) -> None:
+    """The run has ended. Its outcome waits until the inputs have been read once more."""
+    state = draft.builds[event.name]
+    if event.run != state.run or state.activity not in {"running", "stopping"}:
+        return
+    if state.activity == "stopping" or isinstance(event.outcome, msg.Cancelled):
+        draft.set_build(event.name, activity="idle", due=True, looked=False, news=True)
+        return
+    draft.set_build(
+        event.name, activity="verifying", outcome=event.outcome, duration_s=event.duration_s, looked=False, news=True
+    )
+
+
+def judge(draft: Draft, build: Build, needs_fresh: bool) -> None:
+    """Use the outcome of a run that has ended, or drop it because it is outdated."""
+    state = draft.builds[build.name]
+    current = state.digest == state.run_digest and draft.wanted_key(build) == state.run_key
+    rounds, suspects = _count_round(state)
+    draft.set_build(build.name, activity="idle", rounds=rounds, suspects=suspects, outcome=None)
+    if current and (needs_fresh or state.stops >= STOPS_LIMIT):
+        draft.set_build(build.name, due=False, changed=(), stops=0, offered=not needs_fresh)
+        _use(draft, build, state, state.run_key)
+    elif rounds >= LOOP_ROUNDS:
+        _park(draft, build, state, min(suspects))
+    elif _counts_all_the_same(state):
+        draft.set_build(build.name, offered=isinstance(state.outcome, msg.Succeeded), stops=0)
+        _use(draft, build, state, state.run_key)
+        draft.set_build(build.name, due=True, looked=False, news=True)
+    else:
+        draft.set_build(build.name, due=True, looked=False, stops=state.stops + 1)
+        reason = f"outdated when it ended: {_because(tuple(sorted(state.run_changed)))}"
+        draft.actions.append(
+            msg.Notice("build_cancelled", build.name, run=state.run, reason=reason, duration_s=state.duration_s)
+        )
+
+
+def _counts_all_the_same(state: BuildState) -> bool:
+    """Whether an outdated outcome is used because edits that never end would otherwise starve the build.
+
+    Three outdated runs in a row, and the next one is used if edits still came in its second half; if they had ceased
+    by then the run that follows has the last word, and an outdated one after that is used in any case.
+    """
+    late = state.edited_s > state.started_s + state.duration_s / 2
+    return state.stops > STOPS_LIMIT or (state.stops == STOPS_LIMIT and late)
+
+
+def _count_round(state: BuildState) -> tuple[int, frozenset[str]]:
+    """Completed runs in a row during which the same paths changed their content, and those paths."""
+    again = state.suspects & state.run_changed
+    if again:
+        return state.rounds + 1, again
+    return (1, state.run_changed) if state.run_changed else (0, frozenset())
+
+
+def _park(draft: Draft, build: Build, state: BuildState, path: str) -> None:
+    """It changes what it watches each time: what it made last counts, and only an edit from outside goes on."""
+    draft.set_build(build.name, due=False, changed=(), stops=0)
+    reason = f"{path} changed during each of the last {LOOP_ROUNDS} runs"
+    effect = f"{build.name} waits for the next edit; is {path} what it writes? then take it out of watch"
+    draft.actions.append(
+        msg.Notice("build_loop", build.name, run=state.run, reason=reason, effect=effect, paths=(path,))
+    )
+    _use(draft, build, state, draft.wanted_key(build))
+
+
+def _use(draft: Draft, build: Build, state: BuildState, key: str | None) -> None:
+    """The outcome counts."""
+    match state.outcome:
+        case msg.Succeeded():
+            _succeed(draft, build, state, key)
+        case msg.Failed() as failed:
+            _fail(draft, build, state, failed, key)
+
+
+def _succeed(draft: Draft, build: Build, state: BuildState, key: str | None) -> None:
+    name, run = build.name, state.run
+    _settle(draft, name, key=key, clean=True, failure=None)
+    draft.set_build(name, failures=0)
+    draft.actions.append(msg.Notice("build_succeeded", name, run=run, exit_code=0, duration_s=state.duration_s))
+    if state.failures:
+        times = "one failure" if state.failures == 1 else f"{state.failures} failures"
+        draft.actions.append(msg.Notice("build_fixed", name, run=run, reason=f"after {times}"))
+
+
+def _fail(draft: Draft, build: Build, state: BuildState, failed: msg.Failed, key: str | None) -> None:
+    name, run = build.name, state.run
+    words = failed.exit.words if failed.step == "run" else f"{failed.step} {failed.exit.words}"
+    draft.set_build(
+        name, due=False, force=False, changed=(), clean=False, tried=key, failure=words, failures=state.failures + 1,
+        touched=False, looked=False,
+    )  # fmt: skip
+    draft.actions.append(
+        msg.Notice(
+            "build_failed",
+            name,
+            run=run,
+            exit_code=failed.exit.code,
+            duration_s=state.duration_s,
+            reason=words,
+            effect=_what_stays(draft, name),
+        )
+    )
+    if build.hooks.get("build_failed"):
+        draft.actions.append(msg.RunHook(name, "build_failed", run, exit=failed.exit, duration_s=state.duration_s))
+
+
+def _what_stays(draft: Draft, name: str) -> str | None:
+    """What a failure means for the services below: who stays on what, who goes on waiting."""
+    services = [user for user in draft.below(name) if user in draft.services]
+    stays = [f"{user} stays on run {draft.services[user].instance}" for user in services if draft.is_alive(user)]
+    waits = [f"{user} waits for it" for user in services if not draft.is_alive(user)]
+    return ", ".join(stays + waits) or None
+
+
+def _because(paths: tuple[str, ...]) -> str:
+    """The paths that changed, in words."""
+    if not paths:
+        return "its inputs changed"
+    more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+    return f"{paths[0]}{more} changed"

@@ -1,0 +1,204 @@
+"""A plan in the making: the state being changed, the actions so far, and what the graph says about both.
+
+Rule 1: it lives inside one call of `plan`; what leaves that call is frozen again.
+Rule 2: questions about standing have one answer here, for starting work, for holds and for what is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import cached_property
+from hashlib import blake2b
+from typing import Any, Literal
+
+from procwatch.core import messages as msg
+from procwatch.core.model import Build, Need, Project, Service
+from procwatch.core.state import ALIVE, Basis, BuildState, Phase, State
+
+# "one stopped three times in a row is let finish" (contract, Change).
+STOPS_LIMIT = 3
+
+# fresh: last succeeded at the wanted key; busy: that may change without anybody's help; failed: not before an edit.
+Standing = Literal["fresh", "busy", "failed"]
+
+_IN_MOTION = frozenset({Phase.PREPARING, Phase.SWITCHING, Phase.RETIRING, Phase.FAILING, Phase.STOPPING})
+
+
+class Draft:
+    """State, actions and holds of one `plan`, and the questions that its rules ask."""
+
+    def __init__(self, project: Project, state: State, now_s: float) -> None:
+        self.project = project
+        self.now_s = now_s
+        self.state = state
+        self.builds = dict(state.builds)
+        self.services = dict(state.services)
+        self.actions: list[msg.Action] = []
+        self.holds: dict[str, str] = {}
+        self._standings: dict[str, Standing] | None = None
+
+    def freeze(self) -> State:
+        """The state as it is now."""
+        return replace(self.state, builds=self.builds, services=self.services)
+
+    def set_build(self, name: str, **changes: Any) -> None:
+        """Replace fields of one build's state."""
+        self.put_build(name, replace(self.builds[name], **changes))
+
+    def put_build(self, name: str, state: BuildState) -> None:
+        """Replace one build's state; what was known of standings no longer holds."""
+        self.builds[name] = state
+        self._standings = None
+
+    def set_service(self, name: str, **changes: Any) -> None:
+        """Replace fields of one service's state."""
+        self.services[name] = replace(self.services[name], **changes)
+
+    def check(self, name: str) -> None:
+        """Have the inputs of a unit read; what is known of them until the answer is old."""
+        number = self.state.checks + 1
+        self.state = replace(self.state, checks=number)
+        if name in self.builds:
+            self.set_build(name, check=number, news=False, looked=False)
+        else:
+            self.set_service(name, check=number, news=False)
+        self.actions.append(msg.CheckInputs(name, number))
+
+    # --- the graph ---------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def active_builds(self) -> tuple[Build, ...]:
+        """The builds that take part, needed ones first."""
+        return tuple(build for name, build in self.project.builds.items() if name in self.builds)
+
+    @cached_property
+    def active_services(self) -> tuple[Service, ...]:
+        """The services that take part, needed ones first."""
+        return tuple(service for name, service in self.project.services.items() if name in self.services)
+
+    @cached_property
+    def dependents(self) -> dict[str, tuple[str, ...]]:
+        """Name -> the active units that need it directly."""
+        found: dict[str, list[str]] = {}
+        for unit in (*self.active_builds, *self.active_services):
+            for need in unit.needs:
+                found.setdefault(need.name, []).append(unit.name)
+        return {name: tuple(users) for name, users in found.items()}
+
+    def below(self, name: str) -> tuple[str, ...]:
+        """Everything that needs `name`, directly or not."""
+        found: dict[str, None] = {}
+        pending = list(self.dependents.get(name, ()))
+        while pending:
+            user = pending.pop()
+            if user not in found:
+                found[user] = None
+                pending.extend(self.dependents.get(user, ()))
+        return tuple(found)
+
+    def above(self, unit: Build | Service) -> tuple[str, ...]:
+        """The builds that `unit` needs, directly or through other builds."""
+        found: dict[str, None] = {}
+        pending = [need.name for need in unit.build_needs]
+        while pending:
+            name = pending.pop()
+            if name not in found:
+                found[name] = None
+                pending.extend(need.name for need in self.project.builds[name].build_needs)
+        return tuple(found)
+
+    # --- builds ------------------------------------------------------------------------------------------------------
+
+    def wanted_key(self, build: Build) -> str | None:
+        """The key of its inputs as they are known now; None while those of something it needs are not."""
+        state = self.builds[build.name]
+        needed = [self.builds[need.name].key for need in build.build_needs]
+        if state.digest is None or None in needed:
+            return None
+        return join_keys(state.digest, [key for key in needed if key is not None])
+
+    def standings(self) -> dict[str, Standing]:
+        """Where every active build stands; a build is fresh only if all that it needs is."""
+        if self._standings is None:
+            self._standings = {}
+            for build in self.active_builds:
+                self._standings[build.name] = self._standing(build, self._standings)
+        return self._standings
+
+    def _standing(self, build: Build, found: dict[str, Standing]) -> Standing:
+        state = self.builds[build.name]
+        if state.offered:
+            return "fresh"
+        needed = {found[need.name] for need in build.build_needs}
+        if state.activity != "idle" or "busy" in needed:
+            return "busy"
+        if "failed" in needed:
+            return "failed"
+        if state.due or state.check:
+            return "busy"
+        wanted = self.wanted_key(build)
+        if state.failure is not None:
+            return "failed" if wanted == state.tried else "busy"
+        return "fresh" if wanted == state.key else "busy"
+
+    def worst(self, names: Iterable[str], standings: Mapping[str, Standing]) -> Standing:
+        """The standing of several builds together."""
+        met = {standings[name] for name in names}
+        return "busy" if "busy" in met else "failed" if "failed" in met else "fresh"
+
+    def under_way(self) -> list[Build]:
+        """The builds that have processes."""
+        return [build for build in self.active_builds if self.builds[build.name].activity in {"running", "stopping"}]
+
+    # --- services ----------------------------------------------------------------------------------------------------
+
+    def wanted_basis(self, service: Service, standings: dict[str, Standing]) -> Basis | None:
+        """What it would be started with now; None while a build that it needs is not fresh."""
+        state = self.services[service.name]
+        if state.digest is None or self.worst((need.name for need in service.build_needs), standings) != "fresh":
+            return None
+        parts = [("definition", state.digest), ("asked", str(state.asks))]
+        parts.extend((need.name, self._version(need)) for need in service.needs if need.restart)
+        return tuple(parts)
+
+    def _version(self, need: Need) -> str:
+        if need.name in self.builds:
+            return self.builds[need.name].key or ""
+        return str(self.services[need.name].generation)
+
+    def is_moving(self, service: Service, standings: dict[str, Standing]) -> bool:
+        """Whether it is about to be started or switched, or is being so, without anybody's help."""
+        state = self.services[service.name]
+        if state.phase in _IN_MOTION or state.check:
+            return True
+        if not state.wanted:
+            return False
+        if self.worst((need.name for need in service.build_needs), standings) == "busy":
+            return True
+        wanted = self.wanted_basis(service, standings)
+        return wanted is not None and wanted not in (state.basis, state.refused)
+
+    def unmet(self, need: Need, standings: dict[str, Standing], *, settled: bool) -> str | None:
+        """Why a needed service does not count as there yet, or None; `settled`: nor while it is about to switch."""
+        state = self.services[need.name]
+        if not state.wanted:
+            return None
+        enough = {Phase.READY} if need.until == "ready" else {Phase.READY, Phase.STARTING}
+        serves = state.phase in enough or (state.phase is Phase.SWITCHING and (state.ready or need.until == "started"))
+        if serves and not (settled and self.is_moving(self.project.services[need.name], standings)):
+            return None
+        if state.phase in {Phase.BACKOFF, Phase.FAILED} or (state.phase is Phase.STOPPED and not state.due):
+            return f"waits for {need.name}, which {'has ended' if state.phase is Phase.STOPPED else 'crashed'}"
+        return f"waits for {need.name}"
+
+    def is_alive(self, name: str) -> bool:
+        """Whether anything of this unit runs."""
+        if name in self.builds:
+            return self.builds[name].activity in {"running", "stopping"}
+        return self.services[name].phase in ALIVE
+
+
+def join_keys(digest: str, needed: list[str]) -> str:
+    """The key of a build from its own digest and the keys of the builds it needs, in the order of `needs`."""
+    return blake2b("\n".join([digest, *needed]).encode(), digest_size=16).hexdigest()

@@ -1,0 +1,276 @@
+"""What the planner is told (events), what it asks for (actions), and what the world is told (notices).
+
+Rule 1: plain frozen data; an effect answers with an event that carries the number it was given.
+Rule 2: a `Notice` is the one public form of "something happened": text, `--json` and `events` are made from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from procwatch.core.model import Exit
+
+# --- events: what happened -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The watcher is armed and the effects are ready: the first plan can be made."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilesChanged:
+    """A batch of changes ended.
+
+    `paths` are relative to the project's folder. `readers`: unit -> its changed paths, for builds that watch them and
+    for whatever reads a changed env file. `touched`: services whose own `watch` matches.
+    """
+
+    paths: tuple[str, ...]
+    readers: Mapping[str, tuple[str, ...]]
+    touched: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class InputsChecked:
+    """The content of a unit's inputs: `digest` of it, and the paths whose content differs from the check before.
+
+    `touched`: something was written since the check before, be it the same bytes.
+    """
+
+    name: str
+    check: int
+    digest: str
+    changed: tuple[str, ...] = ()
+    touched: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """A run whose every step exited with 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A run that ended otherwise; `step` is what failed: "run", "pre_build", "post_build"."""
+
+    exit: Exit
+    step: str = "run"
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """A run that was stopped because procwatch asked for it."""
+
+
+Outcome = Succeeded | Failed | Cancelled
+
+
+@dataclass(frozen=True, slots=True)
+class BuildFinished:
+    """A run ended, and with any other outcome than success all that it had started is gone."""
+
+    name: str
+    run: int
+    outcome: Outcome
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class HookFinished:
+    """The `pre_start` hooks for an instance have ended; `exit` is of the first that failed, else of the last."""
+
+    name: str
+    instance: int
+    exit: Exit
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceStarted:
+    """An instance's process exists."""
+
+    name: str
+    instance: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceReady:
+    """Its probe has succeeded."""
+
+    name: str
+    instance: int
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceNotReady:
+    """Its probe has not succeeded by the deadline; `reason` is what the last try met."""
+
+    name: str
+    instance: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceEnded:
+    """Its leader has ended and nothing of its tree is left. Also the answer to a start that was impossible."""
+
+    name: str
+    instance: int
+    exit: Exit
+
+
+@dataclass(frozen=True, slots=True)
+class TimerFired:
+    """The time that `SetTimer` asked for has passed; an older `timer` number is dropped."""
+
+    name: str
+    timer: int
+
+
+@dataclass(frozen=True, slots=True)
+class StopAsked:
+    """End everything in order. `exit_code` is what procwatch is to end with."""
+
+    exit_code: int
+
+
+Event = (
+    Begun | FilesChanged | InputsChecked | BuildFinished | HookFinished | InstanceStarted | InstanceReady
+    | InstanceNotReady | InstanceEnded | TimerFired | StopAsked
+)  # fmt: skip
+
+# --- actions: what to do ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CheckInputs:
+    """Read the inputs of a unit; answered by `InputsChecked`."""
+
+    name: str
+    check: int
+
+
+@dataclass(frozen=True, slots=True)
+class StartBuild:
+    """Run pre_build, run, post_build; answered by `BuildFinished`. `changed`: the paths that caused it."""
+
+    name: str
+    run: int
+    changed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StopBuild:
+    """Stop the run and its whole tree; it answers `BuildFinished` as `Cancelled`."""
+
+    name: str
+    run: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunHook:
+    """Run the commands of a hook. `pre_start` is answered by `HookFinished`; the others are only told of."""
+
+    name: str
+    hook: str
+    run: int
+    exit: Exit | None = None
+    duration_s: float | None = None
+    changed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StopHook:
+    """Stop the `pre_start` hooks that run for this unit; nothing answers."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartInstance:
+    """Start a service; answered by `InstanceStarted`, `InstanceReady` or `InstanceNotReady`, then `InstanceEnded`."""
+
+    name: str
+    instance: int
+    changed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StopInstance:
+    """`pre_stop`, the stop signal, the grace, the kill, `post_stop`; answered by `InstanceEnded`."""
+
+    name: str
+    instance: int
+
+
+@dataclass(frozen=True, slots=True)
+class SignalInstance:
+    """Send the reload signal to an instance (`switch = "signal"`); nothing answers."""
+
+    name: str
+    instance: int
+    signal: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetTimer:
+    """Answer with `TimerFired` after `delay_s` seconds."""
+
+    name: str
+    timer: int
+    delay_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Remember:
+    """Keep for the next start what a build last succeeded with; `clean`: nothing has disturbed it since."""
+
+    name: str
+    key: str | None
+    clean: bool
+    run: int
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Nothing is left to do: leave with this exit status."""
+
+    exit_code: int
+
+
+EventName = Literal[
+    "files_changed", "build_started", "build_succeeded", "build_failed", "build_cancelled", "build_skipped",
+    "build_fixed", "service_started", "service_ready", "service_switched", "service_stopped", "service_crashed",
+    "not_ready", "verify_failed", "rolled_back", "crash_loop", "build_loop", "limit_exceeded", "config_reloaded",
+    "config_rejected", "stopping",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something happened that a user or a program may want to know.
+
+    `run` is the number of the run or instance, `exit_code` as a shell gives it, `duration_s` in seconds: of a run, of
+    the time until ready, of a life until a crash. `reason` says why in words; `effect` what follows from it
+    ("service.web stays on run 7"); `names` the affected units; `paths` the files, relative to the project's folder.
+    """
+
+    event: EventName
+    name: str | None = None
+    run: int | None = None
+    exit_code: int | None = None
+    duration_s: float | None = None
+    reason: str | None = None
+    effect: str | None = None
+    paths: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    pid: int | None = None
+
+
+Action = (
+    CheckInputs | StartBuild | StopBuild | RunHook | StopHook | StartInstance | StopInstance | SignalInstance
+    | SetTimer | Remember | End | Notice
+)  # fmt: skip

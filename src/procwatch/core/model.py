@@ -1,0 +1,245 @@
+"""The project as the core understands it: names resolved, durations in seconds, defaults filled in.
+
+Rule 1: frozen plain data. Everything here can be compared, hashed in parts and made by hand in a test.
+Rule 2: `config` makes it, nobody changes it; a changed watch.toml makes a new Project.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+# A string goes through the project's shell; a tuple is one program and its arguments.
+Command = str | tuple[str, ...]
+# Where output of a build or service is shown: always, only when it failed, or never.
+Terminal = Literal["all", "on-failure", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a process ended: `code` as a shell would give it (128 + n for signal n), and the same in words.
+
+    `words` is what a message shows in its brackets: "exit 2", "SIGKILL", "timed out after 10 s",
+    "no such command: frob".
+    """
+
+    code: int
+    words: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether it ended with 0."""
+        return self.code == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """One entry of `needs`, resolved to a full name.
+
+    `restart`: a success of the build (a switch of the service) alone makes the needing service outdated.
+    `until`: for services, how far it must have come.
+    """
+
+    name: str
+    restart: bool
+    until: Literal["ready", "started"] = "ready"
+
+
+@dataclass(frozen=True, slots=True)
+class StopPolicy:
+    """How a process tree is asked to end before it is killed; `signal` is a name such as "SIGTERM"."""
+
+    signal: str = "SIGTERM"
+    grace_s: float = 10.0
+    to: Literal["leader", "group"] = "leader"
+
+
+@dataclass(frozen=True, slots=True)
+class RestartPolicy:
+    """What follows when a service ends by itself; delays in seconds, doubling from `min_delay_s`."""
+
+    policy: Literal["always", "on-failure", "never"] = "on-failure"
+    min_delay_s: float = 0.1
+    max_delay_s: float = 10.0
+    stable_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeTiming:
+    """Seconds between tries, for one try, and for all of them."""
+
+    interval_s: float = 0.1
+    timeout_s: float = 1.0
+    deadline_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class HttpProbe:
+    """Ready when a GET answers 2xx or 3xx, or just `status`. `host` None: the loopback addresses."""
+
+    port: int
+    path: str
+    host: str | None = None
+    status: int | None = None
+    tls: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TcpProbe:
+    """Ready when a connection is taken. `host` None: the loopback addresses."""
+
+    port: int
+    host: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunProbe:
+    """Ready when the command exits with 0."""
+
+    command: Command
+
+
+@dataclass(frozen=True, slots=True)
+class LogProbe:
+    """Ready when the regular expression is found in one line of output."""
+
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotifyProbe:
+    """Ready when the service sends READY=1 to $NOTIFY_SOCKET (sd_notify)."""
+
+
+@dataclass(frozen=True, slots=True)
+class DelayProbe:
+    """Ready when it has run for so many seconds without ending."""
+
+    delay_s: float
+
+
+Probe = HttpProbe | TcpProbe | RunProbe | LogProbe | NotifyProbe | DelayProbe
+
+# "else once it has run for 100 ms without ending" (the contract, Probes).
+DEFAULT_READY = DelayProbe(0.1)
+
+BuildHook = Literal["pre_build", "post_build", "build_failed"]
+ServiceHook = Literal["pre_start", "post_start", "pre_stop", "post_stop", "crashed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What builds and services have in common. `name` is the full one: "build.api".
+
+    Paths (`dir`, `env_files`) and patterns (`watch`, `ignore`) are relative to the project's folder;
+    `env` and `env_files` are the table's own, not the project's.
+    """
+
+    name: str
+    run: Command
+    needs: tuple[Need, ...] = ()
+    watch: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    dir: str = "."
+    env: Mapping[str, str] = field(default_factory=dict)
+    env_files: tuple[str, ...] = ()
+    hooks: Mapping[str, tuple[Command, ...]] = field(default_factory=dict)
+    terminal: Terminal = "all"
+    color: str | None = None
+    stop: StopPolicy = StopPolicy()
+
+    @property
+    def short(self) -> str:
+        """The name without its kind: "api"."""
+        return self.name.partition(".")[2]
+
+    @property
+    def build_needs(self) -> tuple[Need, ...]:
+        """Its needs that are builds."""
+        return tuple(need for need in self.needs if need.name.startswith("build."))
+
+    @property
+    def service_needs(self) -> tuple[Need, ...]:
+        """Its needs that are services."""
+        return tuple(need for need in self.needs if need.name.startswith("service."))
+
+
+@dataclass(frozen=True, slots=True)
+class Build(Unit):
+    """A command that runs and ends."""
+
+    stop: StopPolicy = StopPolicy(grace_s=2.0)
+    timeout_s: float | None = None
+    on_change: Literal["restart", "finish"] = "restart"
+    at_start: Literal["always", "changed", "never"] = "always"
+    unchanged: Literal["skip", "run"] = "skip"
+    lock: str | None = None
+    manual: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Service(Unit):
+    """A process that is kept running.
+
+    `port` is one that it opens itself (watch.toml); `given_port` is only told to it as PORT (a Procfile's).
+    """
+
+    port: int | None = None
+    given_port: int | None = None
+    ready: Probe = DEFAULT_READY
+    timing: ProbeTiming = ProbeTiming()
+    switch: Literal["replace", "signal"] = "replace"
+    reload_signal: str = "SIGHUP"
+    restart: RestartPolicy = RestartPolicy()
+    stdin: Literal["null", "open"] = "null"
+    autostart: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class WatchSettings:
+    """How the files are watched; `quiet_s` None is "auto", `poll_s` None is events from the system."""
+
+    ignore: tuple[str, ...] = ()
+    gitignore: bool = True
+    quiet_s: float | None = None
+    max_wait_s: float = 0.5
+    poll_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """All of it. `builds` and `services` are by full name, in the order in which they can be started.
+
+    `env_files` are the project's; `folder` is an absolute path, everything else is relative to it.
+    """
+
+    name: str
+    folder: str
+    builds: Mapping[str, Build]
+    services: Mapping[str, Service]
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    default: tuple[str, ...] = ()
+    shell: tuple[str, ...] = ("/bin/sh", "-c")
+    env: Mapping[str, str] = field(default_factory=dict)
+    env_files: tuple[str, ...] = ()
+    jobs: int = 1
+    watch: WatchSettings = WatchSettings()
+
+    @property
+    def units(self) -> Mapping[str, Build | Service]:
+        """Builds and services by full name."""
+        return {**self.builds, **self.services}
+
+
+def definition(project: Project, unit: Build | Service) -> str:
+    """A text that differs when what `unit` runs differs: commands, hooks, folder, shell, environment.
+
+    It is the part of a build's key, and of what a service was started with, that comes from watch.toml. Files that
+    are named in it (env files, watched files) are not read here.
+    """
+    parts: list[object] = [unit.run, sorted(unit.hooks.items()), unit.dir, project.shell]
+    parts += [sorted(project.env.items()), project.env_files, sorted(unit.env.items()), unit.env_files]
+    if isinstance(unit, Service):
+        parts += [unit.port, unit.given_port, unit.stop, unit.stdin, unit.ready]
+    return repr(parts)

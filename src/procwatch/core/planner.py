@@ -1,0 +1,360 @@
+"""Decide what to do next: (project, state, event, time) -> (new state, actions, holds).
+
+Rule 1: pure. No clock, file, process or task; the same input gives the same plan.
+Rule 2: nothing waits in silence. Due work that is not started has a hold that says why.
+Rule 3: a service moves to a new build only when every build it needs has succeeded at the content of now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from procwatch.core import builds, graph
+from procwatch.core import messages as msg
+from procwatch.core import service as life
+from procwatch.core.draft import STOPS_LIMIT, Draft, Standing
+from procwatch.core.model import Build, Project, Service
+from procwatch.core.state import ALIVE, Basis, BuildState, Phase, Remembered, ServiceState, State
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one event leads to.
+
+    `holds`: unit -> why its due work waits. `at_rest`: nothing is under way or about to be.
+    """
+
+    state: State
+    actions: tuple[msg.Action, ...]
+    holds: Mapping[str, str]
+    at_rest: bool
+
+
+def initial(
+    project: Project, names: Iterable[str], remembered: Mapping[str, Remembered], *, watching: bool = True
+) -> State:
+    """The state before anything has started: `names` (full names) and what they need take part."""
+    edges = {name: tuple(need.name for need in unit.needs) for name, unit in project.units.items()}
+    taking_part = graph.closure(edges, names)
+    return State(
+        builds={
+            name: _initial_build(build, remembered.get(name))
+            for name, build in project.builds.items()
+            if name in taking_part
+        },
+        services={name: ServiceState() for name in project.services if name in taking_part},
+        watching=watching,
+    )
+
+
+def _initial_build(build: Build, before: Remembered | None) -> BuildState:
+    """`at_start` says whether the last success of an earlier supervisor counts, or what is on disk, or neither."""
+    fresh = BuildState(
+        force=build.at_start == "always", adopt=build.at_start == "never", run=before.run if before else 0
+    )
+    if before is None or build.at_start == "always":
+        return fresh
+    return replace(fresh, key=before.key, clean=before.clean)
+
+
+def plan(project: Project, state: State, event: msg.Event, now_s: float) -> Plan:
+    """Everything that `event` makes possible at the monotonic time `now_s`, and why the rest has to wait."""
+    draft = Draft(project, state, now_s)
+    _record(draft, event)
+    resting = False
+    if draft.state.exit_code is not None:
+        _shut_down(draft)
+    elif draft.state.begun:
+        while _advance(draft):
+            pass
+        resting = _at_rest(draft)
+        if resting and not draft.state.watching:
+            _end_by_itself(draft)
+    return Plan(draft.freeze(), tuple(draft.actions), draft.holds, resting)
+
+
+# --- what happened ---------------------------------------------------------------------------------------------------
+
+
+def _record(draft: Draft, event: msg.Event) -> None:
+    """Write the event into the state; nothing is started here."""
+    match event:
+        case msg.Begun():
+            draft.state = replace(draft.state, begun=True)
+        case msg.FilesChanged():
+            _note_changes(draft, event)
+        case msg.InputsChecked(name) if name in draft.builds:
+            builds.note_check(draft, event)
+        case msg.InputsChecked():
+            _note_definition(draft, event)
+        case msg.BuildFinished(name) if name in draft.builds:
+            builds.note_finish(draft, event)
+        case msg.StopAsked():
+            _note_stop(draft, event)
+        case msg.BuildFinished():
+            pass  # a run of something that no longer takes part
+        case _ if event.name in draft.services:
+            _step(draft, event.name, event)
+
+
+def _note_changes(draft: Draft, event: msg.FilesChanged) -> None:
+    affected = [name for name in draft.project.units if name in event.readers or name in event.touched]
+    affected = [name for name in affected if name in draft.builds or name in draft.services]
+    if not affected or draft.state.exit_code is not None:
+        return
+    draft.actions.append(msg.Notice("files_changed", paths=event.paths, names=tuple(affected)))
+    for name in affected:
+        if name in draft.builds:
+            builds.note_changes(draft, name, event.readers[name])
+            continue
+        state = draft.services[name]
+        asks = state.asks + (name in event.touched)
+        draft.set_service(name, asks=asks, news=state.news or name in event.readers, changed=event.paths)
+
+
+def _note_definition(draft: Draft, event: msg.InputsChecked) -> None:
+    state = draft.services.get(event.name)
+    if state is not None and event.check == state.check:
+        draft.set_service(event.name, check=0, digest=event.digest)
+
+
+def _note_stop(draft: Draft, event: msg.StopAsked) -> None:
+    if draft.state.exit_code is None:
+        draft.state = replace(draft.state, exit_code=event.exit_code)
+        draft.actions.append(msg.Notice("stopping"))
+
+
+def _step(draft: Draft, name: str, event: life.ServiceEvent) -> None:
+    after, actions = life.step(draft.project.services[name], draft.services[name], event, draft.now_s)
+    draft.services[name] = after
+    draft.actions.extend(actions)
+
+
+# --- what follows ----------------------------------------------------------------------------------------------------
+
+
+def _advance(draft: Draft) -> bool:
+    """One round over everything that is due; False when it changed nothing any more."""
+    before = (dict(draft.builds), dict(draft.services))
+    draft.holds = {}
+    _spread(draft)
+    for build in draft.active_builds:
+        _advance_build(draft, build)
+    for service in draft.active_services:
+        _advance_service(draft, service)
+    return before != (draft.builds, draft.services)
+
+
+def _spread(draft: Draft) -> None:
+    """What an upstream build has come to reaches the builds below it: new keys make due, new runs stop."""
+    standings = draft.standings()
+    for build in draft.active_builds:
+        state = draft.builds[build.name]
+        if state.offered and not state.due and _needs(draft, build, standings) == "fresh":
+            draft.set_build(build.name, offered=False)
+        if not build.build_needs:
+            continue
+        rerun = [need.name for need in build.build_needs if _is_moving_on(draft, need.name, standings)]
+        if state.activity == "running" and rerun:
+            builds.stop(draft, build.name, f"{rerun[0]} runs again")
+        elif state.activity == "idle" and not state.due and _needs(draft, build, standings) == "fresh":
+            wanted = draft.wanted_key(build)
+            if wanted is not None and wanted not in (state.key, state.tried):
+                draft.set_build(build.name, due=True, news=True, looked=False)
+
+
+def _needs(draft: Draft, unit: Build | Service, standings: Mapping[str, Standing]) -> Standing:
+    """How the builds that a unit needs stand together."""
+    return draft.worst((need.name for need in unit.build_needs), standings)
+
+
+def _is_moving_on(draft: Draft, name: str, standings: Mapping[str, Standing]) -> bool:
+    """Whether a needed build has begun a new run, or something that it needs has."""
+    if standings[name] == "fresh":
+        return False
+    names = (name, *draft.above(draft.project.builds[name]))
+    return any(draft.builds[other].activity in {"running", "stopping"} for other in names)
+
+
+def _advance_build(draft: Draft, build: Build) -> None:
+    state = draft.builds[build.name]
+    if state.activity in {"running", "stopping"}:
+        if state.news and not state.check and state.activity == "running":
+            draft.check(build.name)
+        return
+    standings = draft.standings()
+    needs = _needs(draft, build, standings)
+    if state.activity == "verifying":
+        if not state.check and not state.looked:
+            draft.check(build.name)
+        elif state.looked and (needs != "busy" or state.stops >= STOPS_LIMIT):
+            builds.judge(draft, build, needs == "fresh")
+        return
+    if state.due and not state.check:
+        _advance_due_build(draft, build, standings)
+
+
+def _advance_due_build(draft: Draft, build: Build, standings: dict[str, Standing]) -> None:
+    """An idle build that is due: hold it, look at its inputs, or start it."""
+    state = draft.builds[build.name]
+    if hold := _build_hold(draft, build, standings):
+        draft.holds[build.name] = hold
+        return
+    no_place = _place_hold(draft, build)
+    if no_place:
+        draft.holds[build.name] = no_place
+    if not state.looked:
+        # Without a place to run it is looked at only for news: there may be nothing to do.
+        if state.news or not no_place:
+            draft.check(build.name)
+        return
+    if not builds.must_run(draft, build):
+        draft.holds.pop(build.name, None)
+    elif no_place:
+        draft.set_build(build.name, looked=False)
+    else:
+        builds.start(draft, build)
+
+
+def _build_hold(draft: Draft, build: Build, standings: dict[str, Standing]) -> str | None:
+    """Why a due build cannot go now, whatever places are free."""
+    for need in build.build_needs:
+        if standings[need.name] == "busy":
+            return f"waits for {need.name}"
+        if standings[need.name] == "failed":
+            return f"waits for {need.name}, which failed"
+    for need in build.service_needs:
+        if reason := draft.unmet(need, standings, settled=True):
+            return reason
+    for user in draft.dependents.get(build.name, ()):
+        if user in draft.services and draft.services[user].phase is Phase.RETIRING:
+            # It is being stopped to start from what is on disk now: a build must not write there first.
+            return f"waits until {user} has started"
+    return _turn_hold(draft, build)
+
+
+def _turn_hold(draft: Draft, build: Build) -> str | None:
+    """Those below that were outdated three times in a row go first."""
+    for name in (build.name, *draft.below(build.name)):
+        if name not in draft.builds:
+            continue
+        state = draft.builds[name]
+        if name != build.name and state.activity == "running" and state.stops >= STOPS_LIMIT:
+            return f"waits for {name}, which was stopped {STOPS_LIMIT} times in a row"
+        if state.offered and (users := [user for user in draft.below(name) if _is_under_way(draft, user)]):
+            return f"waits until {users[0]} has taken run {state.run} of {name}"
+    return None
+
+
+def _is_under_way(draft: Draft, name: str) -> bool:
+    if name in draft.builds:
+        state = draft.builds[name]
+        return state.activity != "idle" or (state.due and state.check != 0)
+    return draft.services[name].phase in ALIVE - {Phase.READY, Phase.STARTING}
+
+
+def _place_hold(draft: Draft, build: Build) -> str | None:
+    """Why there is no place to run it now: all jobs taken, or its lock."""
+    running = draft.under_way()
+    if build.lock is not None:
+        for other in running:
+            if other.lock == build.lock:
+                return f'waits for {other.name}, which holds the lock "{build.lock}"'
+    if len(running) >= draft.project.jobs:
+        return f"waits for one of {draft.project.jobs} jobs"
+    return None
+
+
+def _advance_service(draft: Draft, service: Service) -> None:
+    state = draft.services[service.name]
+    if not state.wanted:
+        return
+    if state.news and not state.check:
+        draft.check(service.name)
+        return
+    if state.check or state.phase in {Phase.PREPARING, Phase.SWITCHING, Phase.RETIRING, Phase.FAILING, Phase.STOPPING}:
+        return
+    standings = draft.standings()
+    wanted = draft.wanted_basis(service, standings)
+    down = state.phase not in ALIVE
+    if not (down and state.due) and (wanted is None or wanted in (state.basis, state.refused)):
+        if wanted is None and (reason := _why_not_fresh(draft, service, standings)):
+            draft.holds[service.name] = f"outdated: {reason}"
+        return
+    basis = wanted or _same_again(draft, service, standings)
+    hold = _service_hold(draft, service, standings, basis, settled=wanted is not None and wanted != state.basis)
+    if hold or basis is None:
+        draft.holds[service.name] = hold or "waits for its builds"
+    else:
+        _step(draft, service.name, life.Go(basis))
+
+
+def _same_again(draft: Draft, service: Service, standings: dict[str, Standing]) -> Basis | None:
+    """After a crash, what ran before is started again although a build has failed since; not while one runs."""
+    if _needs(draft, service, standings) == "busy":
+        return None
+    return draft.services[service.name].basis
+
+
+def _service_hold(
+    draft: Draft, service: Service, standings: dict[str, Standing], basis: Basis | None, *, settled: bool
+) -> str | None:
+    """Why a service that is due cannot go now."""
+    if basis is None:
+        return _why_not_fresh(draft, service, standings)
+    for need in service.service_needs:
+        if reason := draft.unmet(need, standings, settled=settled):
+            return reason
+    return None
+
+
+def _why_not_fresh(draft: Draft, service: Service, standings: dict[str, Standing]) -> str | None:
+    """The first build that keeps a service from being up to date, and how."""
+    for name in sorted({need.name for need in service.build_needs} | set(draft.above(service))):
+        if draft.builds[name].failure is not None and standings[name] == "failed":
+            return f"{name} failed ({draft.builds[name].failure})"
+    for need in service.build_needs:
+        if standings[need.name] != "fresh":
+            return f"waits for {need.name}"
+    return None
+
+
+# --- rest and end ----------------------------------------------------------------------------------------------------
+
+
+def _at_rest(draft: Draft) -> bool:
+    """Nothing runs that will end, nothing is being read, and all that is due is held by something that stays."""
+    if any(state.check or state.activity != "idle" for state in draft.builds.values()):
+        return False
+    moving = ALIVE - {Phase.READY}
+    return not any(state.check or state.phase in moving for state in draft.services.values())
+
+
+def _end_by_itself(draft: Draft) -> None:
+    """Without watching, when nothing serves and nothing can come any more, procwatch has done its work."""
+    if any(state.phase in ALIVE | {Phase.BACKOFF} for state in draft.services.values()):
+        return
+    failed = any(state.failure is not None or state.due for state in draft.builds.values())
+    failed = failed or any(state.phase is Phase.FAILED or state.due for state in draft.services.values())
+    draft.state = replace(draft.state, exit_code=1 if failed else 0)
+    _shut_down(draft)
+
+
+def _shut_down(draft: Draft) -> None:
+    """Stop what nothing that runs needs any more; leave when all is stopped."""
+    for name, state in draft.builds.items():
+        if state.activity == "running":
+            draft.set_build(name, activity="stopping")
+            draft.actions.append(msg.StopBuild(name, state.run))
+        elif state.activity == "verifying":
+            draft.set_build(name, activity="idle")
+    for name in reversed(list(draft.services)):
+        users = [user for user in draft.dependents.get(name, ()) if draft.is_alive(user)]
+        if users:
+            draft.holds[name] = f"stops after {users[0]}"
+        elif draft.services[name].phase is not Phase.STOPPING:
+            _step(draft, name, life.Stop())
+    if not draft.state.ended and not any(draft.is_alive(name) for name in (*draft.builds, *draft.services)):
+        draft.state = replace(draft.state, ended=True)
+        draft.actions.append(msg.End(draft.state.exit_code or 0))

@@ -1,0 +1,309 @@
+"""One service's life: (phase, event) -> (phase, actions), as a table.
+
+    STOPPED, BACKOFF, FAILED --Go--> [PREPARING --pre_start--> STOPPED --Go-->] STARTING --ready--> READY
+    STARTING, READY --Go--> [SWITCHING --pre_start--> as before --Go-->] RETIRING --ended--> STARTING
+    STARTING --deadline--> FAILING --ended--> BACKOFF        STARTING, READY --ended--> BACKOFF, STOPPED or FAILED
+    any --Stop--> STOPPING --ended--> STOPPED
+
+Rule 1: every start comes from a `Go` of the planner, which knows whether builds and needs allow it at that moment;
+        after RETIRING it follows without another one, because the planner holds builds meanwhile.
+Rule 2: an event that has no row in the table changes nothing.
+Rule 3: only an end that nobody asked for is a crash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from procwatch.core import messages as msg
+from procwatch.core.model import Exit, Service
+from procwatch.core.state import Basis, Phase, ServiceState
+
+# Five crashes in a row, each before `stable`, are a crash loop (contract, Crash).
+CRASH_LOOP = 5
+# A service that ends with 0 so soon is often one that reads standard input (contract, Crash).
+STDIN_HINT_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Go:
+    """Start, or move to `basis`: everything that is needed is there."""
+
+    basis: Basis
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Stop, whatever it is doing."""
+
+
+ServiceEvent = (
+    Go | Stop | msg.HookFinished | msg.InstanceStarted | msg.InstanceReady | msg.InstanceNotReady
+    | msg.InstanceEnded | msg.TimerFired
+)  # fmt: skip
+Step = tuple[ServiceState, tuple[msg.Action, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class _At:
+    """What a row of the table works with."""
+
+    service: Service
+    now_s: float
+
+
+def step(service: Service, state: ServiceState, event: ServiceEvent, now_s: float) -> Step:
+    """What `event` makes of the service; events of an older instance or timer are dropped here."""
+    if _is_old(state, event):
+        return state, ()
+    row = _TABLE.get((state.phase, type(event)))
+    return row(_At(service, now_s), state, event) if row else (state, ())
+
+
+def _is_old(state: ServiceState, event: ServiceEvent) -> bool:
+    if isinstance(event, msg.TimerFired):
+        return event.timer != state.timer
+    if isinstance(event, msg.HookFinished):
+        return event.instance != state.instance + 1
+    return not isinstance(event, Go | Stop) and event.instance != state.instance
+
+
+# --- Go --------------------------------------------------------------------------------------------------------------
+
+
+def _go_from_rest(at: _At, state: ServiceState, event: Go) -> Step:
+    """Nothing runs: prepare if that is still to be done, else launch."""
+    if at.service.hooks.get("pre_start") and state.prepared != event.basis:
+        hook = msg.RunHook(at.service.name, "pre_start", state.instance + 1, changed=state.changed)
+        return replace(state, phase=Phase.PREPARING, going_to=event.basis), (hook,)
+    return _launch(at, state, event.basis)
+
+
+def _launch(at: _At, state: ServiceState, basis: Basis) -> Step:
+    """Start the next instance with `basis`."""
+    moved = state.basis != basis
+    launched = replace(
+        state, phase=Phase.STARTING, instance=state.instance + 1, basis=basis, prepared=None, refused=None,
+        due=False, ready=False, switching=moved and state.basis is not None, started_s=at.now_s, changed=(),
+        generation=state.generation + moved, crashes=0 if moved else state.crashes, pid=None,
+    )  # fmt: skip
+    return launched, (msg.StartInstance(at.service.name, launched.instance, state.changed),)
+
+
+def _go_from_running(at: _At, state: ServiceState, event: Go) -> Step:
+    """An instance serves: prepare beside it, then signal or retire it."""
+    name = at.service.name
+    if at.service.hooks.get("pre_start") and state.prepared != event.basis:
+        hook = msg.RunHook(name, "pre_start", state.instance + 1, changed=state.changed)
+        return replace(state, phase=Phase.SWITCHING, going_to=event.basis), (hook,)
+    if at.service.switch == "signal" and state.phase is Phase.READY:
+        signalled = replace(
+            state, basis=event.basis, prepared=None, refused=None, generation=state.generation + 1, changed=()
+        )
+        notice = msg.Notice("service_switched", name, run=state.instance, reason=at.service.reload_signal)
+        return signalled, (msg.SignalInstance(name, state.instance, at.service.reload_signal), notice)
+    retiring = replace(state, phase=Phase.RETIRING, going_to=event.basis)
+    return retiring, (msg.StopInstance(name, state.instance),)
+
+
+# --- pre_start -------------------------------------------------------------------------------------------------------
+
+
+def _prepared_from_rest(at: _At, state: ServiceState, event: msg.HookFinished) -> Step:
+    if event.exit.ok:
+        return replace(state, phase=Phase.STOPPED, due=True, prepared=state.going_to), ()
+    tried = replace(state, refused=state.going_to, started_s=at.now_s)
+    reason = f"pre_start {event.exit.words}"
+    notice = msg.Notice("not_ready", at.service.name, exit_code=event.exit.code, reason=reason)
+    after, actions = _crashed(at, tried, Exit(event.exit.code, reason))
+    return after, (notice, *actions)
+
+
+def _prepared_from_running(at: _At, state: ServiceState, event: msg.HookFinished) -> Step:
+    phase = Phase.READY if state.ready else Phase.STARTING
+    if event.exit.ok:
+        return replace(state, phase=phase, prepared=state.going_to), ()
+    notice = msg.Notice(
+        "not_ready", at.service.name, run=state.instance, exit_code=event.exit.code,
+        reason=f"pre_start {event.exit.words}", effect=f"{at.service.name} stays on run {state.instance}",
+    )  # fmt: skip
+    return replace(state, phase=phase, refused=state.going_to), (notice,)
+
+
+# --- the instance ----------------------------------------------------------------------------------------------------
+
+
+def _started(at: _At, state: ServiceState, event: msg.InstanceStarted) -> Step:
+    notice = msg.Notice("service_started", at.service.name, run=event.instance, pid=event.pid)
+    return replace(state, pid=event.pid), (notice,)
+
+
+def _ready(at: _At, state: ServiceState, event: msg.InstanceReady) -> Step:
+    name, run = at.service.name, event.instance
+    took_s = at.now_s - state.started_s
+    actions: list[msg.Action] = [msg.Notice("service_ready", name, run=run, duration_s=took_s, pid=state.pid)]
+    if state.switching:
+        actions.append(msg.Notice("service_switched", name, run=run, duration_s=took_s, pid=state.pid))
+    if at.service.hooks.get("post_start"):
+        actions.append(msg.RunHook(name, "post_start", run))
+    return replace(state, phase=Phase.READY, ready=True, switching=False), tuple(actions)
+
+
+def _ready_while_switching(at: _At, state: ServiceState, event: msg.InstanceReady) -> Step:
+    after, actions = _ready(at, state, event)
+    return replace(after, phase=Phase.SWITCHING), actions
+
+
+def _not_ready(at: _At, state: ServiceState, event: msg.InstanceNotReady) -> Step:
+    notice = msg.Notice(
+        "not_ready", at.service.name, run=event.instance, reason=event.reason, duration_s=at.now_s - state.started_s
+    )
+    return replace(state, phase=Phase.FAILING), (notice, msg.StopInstance(at.service.name, event.instance))
+
+
+def _not_ready_while_switching(at: _At, state: ServiceState, event: msg.InstanceNotReady) -> Step:
+    after, actions = _not_ready(at, state, event)
+    return replace(after, phase=Phase.SWITCHING), actions
+
+
+def _failing_ended(at: _At, state: ServiceState, event: msg.InstanceEnded) -> Step:
+    return _crashed(at, state, Exit(event.exit.code or 1, "not ready"))
+
+
+def _ended(at: _At, state: ServiceState, event: msg.InstanceEnded) -> Step:
+    """It ended by itself."""
+    if event.exit.ok and at.service.restart.policy != "always":
+        lived_s = at.now_s - state.started_s
+        hint = 'it may have read standard input: stdin = "open" keeps that open' if lived_s < STDIN_HINT_S else None
+        notice = msg.Notice(
+            "service_stopped", at.service.name, run=event.instance, exit_code=0, duration_s=lived_s,
+            reason="ended by itself", effect=hint,
+        )  # fmt: skip
+        return replace(state, phase=Phase.STOPPED, ready=False, pid=None, switching=False), (notice,)
+    return _crashed(at, state, event.exit)
+
+
+def _ended_while_switching(at: _At, state: ServiceState, event: msg.InstanceEnded) -> Step:
+    """The old instance is gone before the next one was prepared: the preparation goes on, nothing serves."""
+    notice = msg.Notice(
+        "service_crashed", at.service.name, run=event.instance, exit_code=event.exit.code, reason=event.exit.words,
+        duration_s=at.now_s - state.started_s,
+    )  # fmt: skip
+    return replace(state, phase=Phase.PREPARING, ready=False, pid=None, due=True), (notice,)
+
+
+def _retired(at: _At, state: ServiceState, event: msg.InstanceEnded) -> Step:
+    """Builds were held since it was asked to stop, so that what is on disk still is what it is to start from."""
+    if state.going_to is None:
+        return _stopped(at, state, event)
+    launched, actions = _launch(at, state, state.going_to)
+    return launched, (_stop_notice(at, event), *actions)
+
+
+def _stopped(at: _At, state: ServiceState, event: msg.InstanceEnded) -> Step:
+    after = replace(state, phase=Phase.STOPPED, due=False, ready=False, pid=None, prepared=None)
+    return after, (_stop_notice(at, event),)
+
+
+def _stop_notice(at: _At, event: msg.InstanceEnded) -> msg.Notice:
+    return msg.Notice("service_stopped", at.service.name, run=event.instance, exit_code=event.exit.code)
+
+
+def _crashed(at: _At, state: ServiceState, exit_: Exit) -> Step:
+    """Back-off by policy; `state.crashes` counts those in a row that came before `stable`."""
+    policy = at.service.restart
+    lived_s = at.now_s - state.started_s
+    crashes = 1 if lived_s >= policy.stable_s else state.crashes + 1
+    down = replace(state, crashes=crashes, ready=False, pid=None, prepared=None, switching=False)
+    name, run = at.service.name, state.instance
+    hook: tuple[msg.Action, ...] = ()
+    if not exit_.ok and at.service.hooks.get("crashed"):
+        hook = (msg.RunHook(name, "crashed", run, exit=exit_, duration_s=lived_s),)
+    if policy.policy == "never":
+        notice = _crash_notice(name, run, exit_, lived_s, "it is not restarted (restart.policy)")
+        return replace(down, phase=Phase.FAILED), (notice, *hook)
+    delay_s = min(policy.max_delay_s, policy.min_delay_s * 2.0 ** min(crashes - 1, 64))
+    notice = _crash_notice(name, run, exit_, lived_s, f"restart in {delay_s:.3g} s")
+    loop: tuple[msg.Action, ...] = ()
+    if crashes == CRASH_LOOP:
+        words = f"{CRASH_LOOP} crashes in a row, each within {policy.stable_s:g} s of its start"
+        loop = (msg.Notice("crash_loop", name, run=run, reason=words, effect=f"tried every {policy.max_delay_s:g} s"),)
+    timer = msg.SetTimer(name, state.timer + 1, delay_s)
+    return replace(down, phase=Phase.BACKOFF, timer=timer.timer), (notice, *loop, timer, *hook)
+
+
+def _crash_notice(name: str, run: int, exit_: Exit, lived_s: float, effect: str) -> msg.Notice:
+    return msg.Notice(
+        "service_crashed", name, run=run, exit_code=exit_.code, reason=exit_.words, effect=effect, duration_s=lived_s
+    )
+
+
+def _waited(_at: _At, state: ServiceState, _event: msg.TimerFired) -> Step:
+    return replace(state, due=True), ()
+
+
+# --- Stop ------------------------------------------------------------------------------------------------------------
+
+
+def _stop_at_rest(_at: _At, state: ServiceState, _event: Stop) -> Step:
+    return replace(state, phase=Phase.STOPPED, due=False, prepared=None), ()
+
+
+def _stop_preparing(at: _At, state: ServiceState, event: Stop) -> Step:
+    return _stop_at_rest(at, state, event)[0], (msg.StopHook(at.service.name),)
+
+
+def _stop_running(at: _At, state: ServiceState, _event: Stop) -> Step:
+    return replace(state, phase=Phase.STOPPING), (msg.StopInstance(at.service.name, state.instance),)
+
+
+def _stop_switching(at: _At, state: ServiceState, event: Stop) -> Step:
+    after, actions = _stop_running(at, state, event)
+    return after, (msg.StopHook(at.service.name), *actions)
+
+
+def _stop_ending(_at: _At, state: ServiceState, _event: Stop) -> Step:
+    return replace(state, phase=Phase.STOPPING), ()
+
+
+_Row = Callable[[_At, ServiceState, object], Step]
+
+
+def _table() -> dict[tuple[Phase, type], _Row]:
+    """The drawing above, row by row."""
+    rows: dict[tuple[Phase, type], object] = {
+        (Phase.STOPPED, Go): _go_from_rest,
+        (Phase.BACKOFF, Go): _go_from_rest,
+        (Phase.FAILED, Go): _go_from_rest,
+        (Phase.STARTING, Go): _go_from_running,
+        (Phase.READY, Go): _go_from_running,
+        (Phase.PREPARING, msg.HookFinished): _prepared_from_rest,
+        (Phase.SWITCHING, msg.HookFinished): _prepared_from_running,
+        (Phase.STARTING, msg.InstanceStarted): _started,
+        (Phase.SWITCHING, msg.InstanceStarted): _started,
+        (Phase.STARTING, msg.InstanceReady): _ready,
+        (Phase.SWITCHING, msg.InstanceReady): _ready_while_switching,
+        (Phase.STARTING, msg.InstanceNotReady): _not_ready,
+        (Phase.SWITCHING, msg.InstanceNotReady): _not_ready_while_switching,
+        (Phase.STARTING, msg.InstanceEnded): _ended,
+        (Phase.READY, msg.InstanceEnded): _ended,
+        (Phase.SWITCHING, msg.InstanceEnded): _ended_while_switching,
+        (Phase.RETIRING, msg.InstanceEnded): _retired,
+        (Phase.FAILING, msg.InstanceEnded): _failing_ended,
+        (Phase.STOPPING, msg.InstanceEnded): _stopped,
+        (Phase.BACKOFF, msg.TimerFired): _waited,
+        (Phase.STOPPED, Stop): _stop_at_rest,
+        (Phase.BACKOFF, Stop): _stop_at_rest,
+        (Phase.FAILED, Stop): _stop_at_rest,
+        (Phase.PREPARING, Stop): _stop_preparing,
+        (Phase.STARTING, Stop): _stop_running,
+        (Phase.READY, Stop): _stop_running,
+        (Phase.SWITCHING, Stop): _stop_switching,
+        (Phase.RETIRING, Stop): _stop_ending,
+        (Phase.FAILING, Stop): _stop_ending,
+    }
+    return rows  # type: ignore[return-value]  # each row takes just the event class of its key
+
+
+_TABLE = _table()

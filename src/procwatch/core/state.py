@@ -1,0 +1,145 @@
+"""What is known of every build and service at one moment; the planner replaces it whole.
+
+Rule 1: frozen. Times are monotonic seconds that came in as data.
+Rule 2: what can be derived (who waits for whom, what is outdated) is not stored here but asked of `core.standing`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from procwatch.core.messages import Outcome
+
+
+class Phase(StrEnum):
+    """Where a service is in its life; `core.service` has the table of what leads from one to the next."""
+
+    STOPPED = "stopped"  # nothing runs: not started yet, stopped, or ended by itself
+    PREPARING = "preparing"  # pre_start runs, nothing else does
+    STARTING = "starting"  # an instance runs and its probe has not succeeded yet
+    READY = "ready"
+    SWITCHING = "switching"  # pre_start for the next instance runs while the old one serves
+    RETIRING = "retiring"  # the old instance is being stopped, the next one follows
+    FAILING = "failing"  # not ready by the deadline: the instance is being stopped, then it counts as crashed
+    STOPPING = "stopping"
+    BACKOFF = "backoff"  # crashed, waits for the delay
+    FAILED = "failed"  # crashed, and the policy says never
+
+
+# Phases in which something of the service runs.
+ALIVE = frozenset(
+    {Phase.PREPARING, Phase.STARTING, Phase.READY, Phase.SWITCHING, Phase.RETIRING, Phase.FAILING, Phase.STOPPING}
+)
+
+# What an instance was, or should be, started with: (source, value) pairs, such as ("build.api", its key).
+Basis = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceState:
+    """One service. `instance` counts from 1; 0 is none yet.
+
+    `basis`: of the newest instance. `prepared`: the basis whose pre_start has succeeded and waits for its start.
+    `refused`: a basis whose pre_start failed: not tried again before something is new, or the back-off has passed.
+    `generation` counts switches, not restarts after a crash; needs with `restart = true` look at it. `asks` counts
+    touches of its own `watch`. `due`: it is down and is to be started, with or without anything new.
+    """
+
+    phase: Phase = Phase.STOPPED
+    wanted: bool = True
+    due: bool = True
+    instance: int = 0
+    pid: int | None = None
+    basis: Basis | None = None
+    going_to: Basis | None = None
+    prepared: Basis | None = None
+    refused: Basis | None = None
+    switching: bool = False
+    generation: int = 0
+    asks: int = 0
+    changed: tuple[str, ...] = ()
+    digest: str | None = None
+    check: int = 0
+    news: bool = True
+    started_s: float = 0.0
+    ready: bool = False
+    crashes: int = 0
+    timer: int = 0
+
+
+Activity = Literal["idle", "running", "verifying", "stopping"]
+
+
+@dataclass(frozen=True, slots=True)
+class BuildState:
+    """One build. `run` counts from 1; 0 is none yet.
+
+    Due work: `due` (look again, and run if it must), `force` (run whatever the key says), `adopt` (take what is on
+    disk as good), `changed` (paths that made it due), `news` (changes that no check has seen), `check` (number of the
+    check under way, 0 is none), `looked` (`digest` and `touched` are of now), `digest` (of its own inputs).
+
+    The run under way: `run_key`, `run_digest` (what it was started with), `run_changed` (paths whose content changed
+    since), `edited_s` (when the last of them did), `outcome` (its end, until the inputs are known to be the same).
+
+    What it came to: `key` (of the last success), `clean` (nothing ran since that success that may have disturbed what
+    it wrote), `tried` (key of the last outcome that was used), `failure` (in words, if that one failed), `failures` (in
+    a row), `stops` (outdated runs in a row), `offered` (an outdated success that is used all the same), `rounds` and
+    `suspects` (of the loop guard: completed runs in a row in which these paths changed).
+    """
+
+    activity: Activity = "idle"
+    due: bool = True
+    force: bool = False
+    adopt: bool = False
+    changed: tuple[str, ...] = ()
+    news: bool = True
+    check: int = 0
+    looked: bool = False
+    touched: bool = False
+    digest: str | None = None
+    run: int = 0
+    run_key: str | None = None
+    run_digest: str | None = None
+    run_changed: frozenset[str] = frozenset()
+    started_s: float = 0.0
+    edited_s: float = 0.0
+    outcome: Outcome | None = None
+    duration_s: float = 0.0
+    key: str | None = None
+    clean: bool = False
+    tried: str | None = None
+    failure: str | None = None
+    failures: int = 0
+    stops: int = 0
+    offered: bool = False
+    rounds: int = 0
+    suspects: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Everything. Only the builds and services that take part have an entry; `checks` numbers the checks.
+
+    `watching`: files are watched, so that something can always still happen. `exit_code`: None until a stop was asked
+    for, then what procwatch is to end with.
+    """
+
+    builds: Mapping[str, BuildState]
+    services: Mapping[str, ServiceState]
+    watching: bool = True
+    begun: bool = False
+    checks: int = 0
+    exit_code: int | None = None
+    ended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What an earlier supervisor left about a build: its last success, and whether its last run was that success."""
+
+    key: str | None
+    clean: bool
+    run: int

@@ -1,0 +1,89 @@
+"""What can go wrong in the user's terms: problems with a place in a file, and exit codes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit statuses of every command (docs/commands.md); a signal n gives 128 + n."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    NO_SUPERVISOR = 3
+    REFUSED = 4
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Location:
+    """A place in a text file; `line` and `column` count from 1, `width` is how many columns the squiggle marks."""
+
+    file: str
+    line: int
+    column: int
+    width: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong, where it stands and what the line says. Without a `location`, the text alone."""
+
+    message: str
+    location: Location | None = None
+    source: str | None = None
+
+    def __str__(self) -> str:
+        """The problem as the user sees it: `file:line:column: message`, the line, the squiggle."""
+        if self.location is None:
+            return self.message
+        place = self.location
+        head = f"{place.file}:{place.line}:{place.column}: {self.message}"
+        if self.source is None:
+            return head
+        shown, column = _window(self.source, place.column)
+        number = str(place.line)
+        indent = "".join("\t" if char == "\t" else " " for char in shown[: column - 1])
+        squiggle = "^" * max(1, min(place.width, len(shown) - column + 1))
+        return f"{head}\n   {number} | {shown}\n   {' ' * len(number)} | {indent}{squiggle}"
+
+
+# A line of a minified or hostile file is cut to this many characters around the place that is meant.
+_SHOWN_COLUMNS = 160
+
+
+def _window(source: str, column: int) -> tuple[str, int]:
+    """The part of a long line that holds `column`, and where the column stands in it."""
+    if len(source) <= _SHOWN_COLUMNS:
+        return source, column
+    first = max(0, column - _SHOWN_COLUMNS // 2)
+    return source[first : first + _SHOWN_COLUMNS], column - first
+
+
+class ProcwatchError(Exception):
+    """An error that is told to the user as it stands; the command line alone catches it."""
+
+    exit_code = ExitCode.FAILED
+
+
+class UsageError(ProcwatchError):
+    """The command line asks for something that does not exist."""
+
+    exit_code = ExitCode.USAGE
+
+
+class RefusedError(ProcwatchError):
+    """It could be done, but not now or not by this user: already running, not yours."""
+
+    exit_code = ExitCode.REFUSED
+
+
+class ConfigError(ProcwatchError):
+    """All that is wrong with the configuration, in the order of the files' lines."""
+
+    exit_code = ExitCode.USAGE
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(str(problem) for problem in problems))

@@ -1,0 +1,1 @@
+"""Bytes -> prefixed lines; events -> text or JSON."""

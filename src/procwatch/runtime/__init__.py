@@ -1,0 +1,1 @@
+"""Do what the core decided: processes, files, sockets, time."""

@@ -1,0 +1,85 @@
+"""The variables that procwatch itself gives to a command; they beat all others (contract)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from procwatch.core.model import Exit, Service
+from procwatch.runtime.store import FOLDER, Store
+
+# "cut at 64 KiB"; at a whole line, so that no path is half there.
+CHANGED_MAX_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Occasion:
+    """What a command runs for: the run or instance of a unit, and for hooks also what happened."""
+
+    name: str
+    run: int
+    changed: tuple[str, ...] = ()
+    event: str | None = None
+    exit: Exit | None = None
+    duration_s: float | None = None
+
+
+class Assigner:
+    """Makes the variables; `store` keeps the files with all changed paths."""
+
+    def __init__(self, folder: Path, store: Store) -> None:
+        self._folder = folder
+        self._store = store
+
+    def common(self, name: str, run: int) -> dict[str, str]:
+        """What every command gets."""
+        return {
+            "PROCWATCH": "1",
+            "PROCWATCH_PROJECT": str(self._folder),
+            "PROCWATCH_NAME": name,
+            "PROCWATCH_RUN": str(run),
+            "PROCWATCH_SOCKET": str(self._folder / FOLDER / "control.sock"),
+        }
+
+    def command(self, occasion: Occasion) -> dict[str, str]:
+        """For builds and hooks; writes the file with all changed paths."""
+        found = self.common(occasion.name, occasion.run)
+        found["PROCWATCH_CHANGED"] = cut_lines(occasion.changed, CHANGED_MAX_BYTES)
+        if path := self._store.changed_file(occasion.name, occasion.run, occasion.changed):
+            found["PROCWATCH_CHANGED_JSON"] = str(path)
+        if occasion.event is not None:
+            found["PROCWATCH_EVENT"] = occasion.event
+        if occasion.exit is not None:
+            found["PROCWATCH_EXIT_CODE"] = str(occasion.exit.code)
+        if occasion.duration_s is not None:
+            found["PROCWATCH_DURATION"] = f"{occasion.duration_s:.3f}"
+        return found
+
+    def service(self, service: Service, instance: int) -> dict[str, str]:
+        """For an instance of a service."""
+        return {**self.common(service.name, instance), "PROCWATCH_REPLICA": "1", **port_of(service)}
+
+    def probe(self, service: Service, instance: int) -> dict[str, str]:
+        """For the command of `ready.run`: also where the instance is to be asked."""
+        found = self.service(service, instance)
+        if "PORT" in found:
+            found["PROCWATCH_URL"] = f"http://127.0.0.1:{found['PORT']}"
+        return found
+
+
+def port_of(service: Service) -> dict[str, str]:
+    """PORT, where the service has one."""
+    port = service.port if service.port is not None else service.given_port
+    return {} if port is None else {"PORT": str(port)}
+
+
+def cut_lines(lines: tuple[str, ...], max_bytes: int) -> str:
+    """The lines that fit into so many bytes, joined by newlines."""
+    kept: list[str] = []
+    left = max_bytes
+    for line in lines:
+        left -= len(line.encode("utf-8", "surrogateescape")) + 1
+        if left < 0:
+            break
+        kept.append(line)
+    return "\n".join(kept)

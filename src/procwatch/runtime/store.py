@@ -1,0 +1,137 @@
+"""The project's `.procwatch` folder: the lock, what builds last succeeded with, lists of changed paths.
+
+Rule 1: one supervisor per project: the lock is held for life, and never inherited.
+Rule 2: nothing here is needed to run. What cannot be written is told once, and the work goes on.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from procwatch.core.messages import Remember
+from procwatch.core.state import Remembered
+from procwatch.errors import RefusedError
+
+FOLDER = ".procwatch"
+_VERSION = 1
+
+
+class Store:
+    """What is kept on disk between the runs of procwatch, and for one run only."""
+
+    def __init__(self, project_folder: Path, report: Callable[[str], None]) -> None:
+        self.folder = project_folder / FOLDER
+        self._report = report
+        self._lock = -1
+        self._state: dict[str, Any] = {}
+        self._broken = False
+
+    def open(self) -> None:
+        """Make the folder and take the lock; a RefusedError says who holds it."""
+        try:
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+            ignore = self.folder / ".gitignore"
+            if not ignore.exists():
+                ignore.write_text("*\n", encoding="utf-8")
+            self._lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            self._give_up(error)
+            return
+        self._take_lock()
+        self._read()
+
+    def _take_lock(self) -> None:
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(self._lock, 32).decode("ascii", "replace").strip()
+            os.close(self._lock)
+            self._lock = -1
+            who = f" (process {holder})" if holder else ""
+            raise RefusedError(
+                f"procwatch already runs for this project{who}; stop that one first, or use it"
+            ) from None
+        except OSError as error:
+            self._give_up(error)  # a file system without locks
+            return
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+
+    def close(self) -> None:
+        """Give the lock back and remove what was for this run only."""
+        for path in self._changed_files():
+            path.unlink(missing_ok=True)
+        if self._lock >= 0:
+            os.ftruncate(self._lock, 0)
+            os.close(self._lock)
+            self._lock = -1
+
+    # --- what builds last succeeded with -----------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        """Read state.json; one that is damaged counts as none: every build runs, nothing is lost but time."""
+        try:
+            content = json.loads((self.folder / "state.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, RecursionError) as error:
+            self._report(f"{FOLDER}/state.json cannot be read ({error}); builds start as if for the first time")
+            return
+        if isinstance(content, dict) and content.get("version") == _VERSION and isinstance(content.get("builds"), dict):
+            self._state = content["builds"]
+
+    def remembered(self) -> dict[str, Remembered]:
+        """Build -> what an earlier supervisor left of it."""
+        found: dict[str, Remembered] = {}
+        for name, entry in self._state.items():
+            if isinstance(entry, dict) and isinstance(run := entry.get("run"), int):
+                key = entry.get("key")
+                found[name] = Remembered(key if isinstance(key, str) else None, entry.get("clean") is True, run)
+        return found
+
+    def remember(self, what: Remember) -> None:
+        """Write state.json anew, whole or not at all."""
+        self._state[what.name] = {"key": what.key, "clean": what.clean, "run": what.run}
+        if self._broken:
+            return
+        path = self.folder / "state.json"
+        draft = path.with_suffix(".new")
+        try:
+            draft.write_text(json.dumps({"version": _VERSION, "builds": self._state}, indent=1), encoding="utf-8")
+            draft.replace(path)
+        except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        if not self._broken:
+            self._broken = True
+            words = f"{self.folder} cannot be written ({error.strerror}); what builds succeeded with is not kept"
+            self._report(words)
+
+    # --- lists of changed paths --------------------------------------------------------------------------------------
+
+    def changed_file(self, name: str, run: int, paths: tuple[str, ...]) -> Path | None:
+        """A file with all the changed paths as a JSON list (PROCWATCH_CHANGED_JSON); None if it cannot be written."""
+        folder = Path(tempfile.gettempdir()) if self._broken else self.folder
+        path = folder / f"changed-{os.getpid()}-{name}-{run}.json"
+        try:
+            path.write_text(
+                json.dumps([p.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for p in paths])
+            )
+        except OSError as error:
+            self._give_up(error)
+            return None
+        return path
+
+    def _changed_files(self) -> list[Path]:
+        folder = Path(tempfile.gettempdir()) if self._broken else self.folder
+        try:
+            return list(folder.glob(f"changed-{os.getpid()}-*.json"))
+        except OSError:
+            return []  # the folder itself is gone: nothing is left to remove

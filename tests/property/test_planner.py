@@ -1,0 +1,141 @@
+"""Whatever happens, in whatever order: the promises of the planner, judged by the world's own record."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from procwatch.core import messages as msg
+from procwatch.core.model import Build, Exit, Project, RestartPolicy, Service
+from procwatch.core.state import Phase
+from tests.rig.world import World, build, project, service
+
+BROKEN = 3
+
+
+@st.composite
+def projects(draw: st.DrawFn) -> Project:
+    """Up to five builds and three services, each needing some of those before it."""
+    builds: list[Build] = []
+    for index in range(draw(st.integers(1, 5))):
+        needs = (
+            draw(st.lists(st.sampled_from([made.name for made in builds]), unique=True, max_size=2)) if builds else []
+        )
+        builds.append(
+            build(
+                str(index),
+                *needs,
+                on_change=draw(st.sampled_from(["restart", "finish"])),
+                lock=draw(st.sampled_from([None, None, "cargo"])),
+                at_start=draw(st.sampled_from(["always", "changed"])),
+            )
+        )
+    services: list[Service] = []
+    for index in range(draw(st.integers(1, 3))):
+        chosen = draw(st.lists(st.sampled_from([made.name for made in builds]), unique=True, max_size=3))
+        linked = draw(st.booleans())
+        if services and linked:
+            chosen.append(services[0].name + draw(st.sampled_from(["", "!"])))
+        hooks = {"pre_start": ("true",)} if draw(st.booleans()) else {}
+        services.append(service(str(index), *chosen, hooks=hooks))
+    return project(*builds, *services, jobs=draw(st.integers(1, 3)))
+
+
+def play(world: World, data: st.DataObject) -> None:
+    """One thing happens: an edit, a touch, a crash, time, or the end of something that is under way."""
+    world.now_s += data.draw(st.sampled_from([0.0, 0.01, 0.5, 3.0]))
+    kind = data.draw(st.sampled_from(["save", "touch", "happen", "happen", "happen", "crash", "trigger"]))
+    builds, services = sorted(world.state.builds), sorted(world.state.services)
+    if kind == "save":
+        names = data.draw(st.lists(st.sampled_from(builds), unique=True, min_size=1, max_size=2))
+        world.save(*names, content=data.draw(st.integers(0, BROKEN)))
+    elif kind == "touch":
+        world.save(data.draw(st.sampled_from(builds)))
+    elif kind == "trigger":
+        world.touch_service(data.draw(st.sampled_from(services)))
+    elif kind == "crash" and world.instances:
+        name = data.draw(st.sampled_from(sorted(world.instances)))
+        phase = world.state.services[name].phase
+        if phase in {Phase.READY, Phase.STARTING, Phase.SWITCHING}:
+            world.crash(name, code=data.draw(st.sampled_from([0, 1])))
+    elif kind == "happen" and world.pending:
+        world.happen(data.draw(st.integers(0, len(world.pending) - 1)))
+
+
+@given(projects(), st.data())
+def test_after_any_history_and_a_repair_every_service_runs_the_newest_content(
+    made: Project, data: st.DataObject
+) -> None:
+    world = World.of(made)
+    world.broken = {BROKEN}
+    world.begin()
+    for _ in range(data.draw(st.integers(0, 40))):
+        play(world, data)
+    world.settle()
+    world.save(*world.state.builds, content=1)
+    for name in world.state.services:
+        world.touch_service(name)
+    world.settle()
+    for name, state in world.state.services.items():
+        assert state.phase is Phase.READY, world.holds
+        newest = [launch for launch in world.launches if launch.name == name][-1]
+        direct = {item.name for item in made.services[name].build_needs}
+        assert {name: newest.built[name] for name in direct} == dict.fromkeys(direct, 1)
+    assert world.at_rest
+    assert not world.holds
+
+
+@given(projects(), st.data())
+def test_a_broken_save_and_its_repair_to_the_same_content_restart_nothing(made: Project, data: st.DataObject) -> None:
+    world = World.of(made)
+    world.broken = {BROKEN}
+    world.begin()
+    world.settle()
+    instances = dict(world.instances)
+    names = data.draw(st.lists(st.sampled_from(sorted(world.state.builds)), unique=True, min_size=1))
+    world.save(*names, content=BROKEN)
+    for _ in range(data.draw(st.integers(0, 20))):
+        if world.pending:
+            world.happen(data.draw(st.integers(0, len(world.pending) - 1)))
+    assert world.instances == instances
+    world.save(*names, content=0)
+    world.settle()
+    assert world.instances == instances
+    assert world.at_rest
+
+
+@given(projects(), st.data())
+def test_a_stop_at_any_moment_ends_everything_in_order_and_then_procwatch(made: Project, data: st.DataObject) -> None:
+    world = World.of(made)
+    world.broken = {BROKEN}
+    world.begin()
+    for _ in range(data.draw(st.integers(0, 25))):
+        play(world, data)
+    world.send(msg.StopAsked(130))
+    while world.pending and world.ended is None:
+        before = set(world.instances)
+        world.happen(data.draw(st.integers(0, len(world.pending) - 1)))
+        for gone in before - set(world.instances):
+            users = [user for user in world.instances if gone in {n.name for n in made.services[user].service_needs}]
+            assert not users or world.state.services[gone].phase is not Phase.STOPPED
+    assert world.ended == 130
+    assert not world.instances
+    assert not world.running
+
+
+@given(st.lists(st.sampled_from([Exit(0, "exit 0"), Exit(1, "exit 1")]), max_size=12))
+def test_the_back_off_doubles_up_to_its_limit_and_an_asked_restart_never_waits(exits: list[Exit]) -> None:
+    world = World.of(project(service("a", restart=RestartPolicy())))
+    world.begin()
+    world.settle()
+    delay_s = 0.1
+    for _ in exits:
+        world.crash("service.a")
+        timer = next(item for item in world.pending if isinstance(item, msg.SetTimer))
+        assert timer.delay_s == min(delay_s, 10.0)
+        delay_s *= 2
+        world.let(msg.SetTimer, "service.a")
+        assert world.state.services["service.a"].phase is Phase.STARTING
+    world.crash("service.a")
+    world.touch_service("service.a")
+    assert world.state.services["service.a"].phase is Phase.STARTING

@@ -1,0 +1,25 @@
+#!/bin/sh
+# Install what the samples' tests need and this machine lacks. Where that cannot be done, the tests that need it say so
+# and are skipped (PROCWATCH_NO_SKIP=1 makes that a failure).
+set -u
+cd "$(dirname "$0")/../.."
+
+missing=""
+command -v cargo >/dev/null 2>&1 || missing="$missing cargo"
+command -v node >/dev/null 2>&1 || missing="$missing nodejs"
+command -v npm >/dev/null 2>&1 || missing="$missing npm"
+command -v tmux >/dev/null 2>&1 || missing="$missing tmux"
+if [ -n "$missing" ]; then
+    if command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
+        apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $missing
+    else
+        echo "not installed:$missing; the tests that need them will be skipped" >&2
+    fi
+fi
+if command -v npm >/dev/null 2>&1; then
+    (cd samples/03-node-typescript && { [ -e node_modules/.package-lock.json ] || npm ci --no-audit --no-fund --silent; })
+fi
+if command -v cargo >/dev/null 2>&1; then
+    (cd samples/01-rust && cargo fetch --quiet --locked)
+fi
+exit 0

@@ -1,0 +1,283 @@
+"""A shell of plain data around the planner: effects wait in a list until a test lets one happen.
+
+Every build reads one imaginary file, `<name>.src`, whose content is a number; a run succeeds unless that number was in
+`broken` when it started. The world checks the promises that must hold after every single plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from procwatch.core import messages as msg
+from procwatch.core.model import Build, Exit, Need, Project, Service
+from procwatch.core.planner import Plan, initial, plan
+from procwatch.core.state import ALIVE, Basis, Remembered, State
+
+
+def build(name: str, *needs: str, **more: object) -> Build:
+    """A build that needs these."""
+    return Build(name=f"build.{name}", run="true", needs=tuple(need(text) for text in needs), **more)  # type: ignore[arg-type]
+
+
+def service(name: str, *needs: str, **more: object) -> Service:
+    """A service that needs these."""
+    return Service(name=f"service.{name}", run="true", needs=tuple(need(text) for text in needs), **more)  # type: ignore[arg-type]
+
+
+def need(text: str) -> Need:
+    """`build.x` restarts what needs it, `service.x` does not; a trailing `!` turns that round."""
+    name = text.removesuffix("!")
+    return Need(name=name, restart=name.startswith("build.") != text.endswith("!"))
+
+
+def project(*units: Build | Service, jobs: int = 8) -> Project:
+    """A project of these, given in an order in which they can start."""
+    builds = {unit.name: unit for unit in units if isinstance(unit, Build)}
+    services = {unit.name: unit for unit in units if isinstance(unit, Service)}
+    return Project(name="world", folder="/nowhere", builds=builds, services=services, jobs=jobs)
+
+
+# What takes time, and what is told at once.
+Effect = (
+    msg.CheckInputs | msg.StartBuild | msg.StopBuild | msg.RunHook | msg.StopHook | msg.StartInstance
+    | msg.StopInstance | msg.SignalInstance | msg.SetTimer
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One start of an instance, and what was on disk then: the content each build last succeeded with."""
+
+    name: str
+    instance: int
+    built: Mapping[str, int]
+    basis: Basis | None
+
+
+@dataclass
+class World:
+    """The state, what is under way, and what has been told."""
+
+    project: Project
+    state: State
+    now_s: float = 0.0
+    content: dict[str, int] = field(default_factory=dict)
+    seen: dict[str, int] = field(default_factory=dict)
+    broken: set[int] = field(default_factory=set)
+    built: dict[str, int] = field(default_factory=dict)
+    result: dict[str, str] = field(default_factory=dict)
+    pending: list[Effect] = field(default_factory=list)
+    running: dict[str, tuple[int, int, float]] = field(default_factory=dict)
+    instances: dict[str, int] = field(default_factory=dict)
+    notices: list[msg.Notice] = field(default_factory=list)
+    launches: list[Launch] = field(default_factory=list)
+    retiring: set[str] = field(default_factory=set)
+    touched: set[str] = field(default_factory=set)
+    holds: Mapping[str, str] = field(default_factory=dict)
+    at_rest: bool = False
+    ended: int | None = None
+
+    @classmethod
+    def of(
+        cls,
+        project: Project,
+        names: Iterable[str] | None = None,
+        remembered: Mapping[str, Remembered] | None = None,
+        *,
+        watching: bool = True,
+    ) -> World:
+        """A world in which nothing has begun."""
+        return cls(project, initial(project, names or project.units, remembered or {}, watching=watching))
+
+    # --- what a test does --------------------------------------------------------------------------------------------
+
+    def begin(self) -> World:
+        """The watcher is armed."""
+        self.send(msg.Begun())
+        return self
+
+    def save(self, *names: str, content: int | None = None) -> None:
+        """The sources of these builds are written, by default with the bytes that they hold; one batch."""
+        for name in names:
+            if content is not None:
+                self.content[name] = content
+            self.touched.add(name)
+        paths = tuple(f"{name}.src" for name in names)
+        self.send(msg.FilesChanged(paths, {name: (f"{name}.src",) for name in names}))
+
+    def touch_service(self, name: str) -> None:
+        """A file of a service's own `watch` is written."""
+        self.send(msg.FilesChanged(("trigger",), {}, frozenset({name})))
+
+    def crash(self, name: str, code: int = 1) -> None:
+        """The running instance ends by itself."""
+        instance = self.instances.pop(name)
+        self.pending = [
+            item for item in self.pending if getattr(item, "instance", None) != instance or item.name != name
+        ]
+        self.send(msg.InstanceEnded(name, instance, Exit(code, f"exit {code}")))
+
+    def settle(self, *, seconds_a_step: float = 0.01) -> None:
+        """Let everything that is under way happen, oldest first."""
+        for _ in range(2000):
+            self.now_s += seconds_a_step
+            if not self.pending:
+                return
+            self.happen(0)
+        raise AssertionError(f"the world does not come to rest: {self.pending}")
+
+    def happen(self, index: int) -> None:
+        """Let one thing that is under way come to its end."""
+        match self.pending.pop(index):
+            case msg.CheckInputs(name, check):
+                self._checked(name, check)
+            case msg.StartBuild(name, run):
+                if name in self.running and self.running[name][0] == run:
+                    self._finished(name, run)
+            case msg.StopBuild(name, run):
+                self._cancelled(name, run)
+            case msg.RunHook(name, "pre_start", instance):
+                self.send(msg.HookFinished(name, instance, Exit(0, "exit 0")))
+            case msg.StartInstance() | msg.StopInstance() as effect:
+                self._instance(effect)
+            case msg.SetTimer(name, timer):
+                self.send(msg.TimerFired(name, timer))
+
+    def _instance(self, effect: msg.StartInstance | msg.StopInstance) -> None:
+        if self.instances.get(effect.name) != effect.instance:
+            return
+        if isinstance(effect, msg.StartInstance):
+            self.send(msg.InstanceReady(effect.name, effect.instance))
+        else:
+            del self.instances[effect.name]
+            self.send(msg.InstanceEnded(effect.name, effect.instance, Exit(143, "SIGTERM")))
+
+    def let(self, kind: type, name: str) -> None:
+        """Let the oldest effect of this kind for this unit happen."""
+        self.happen(next(i for i, item in enumerate(self.pending) if isinstance(item, kind) and item.name == name))
+
+    def look(self) -> None:
+        """Let all reading of inputs happen, nothing else."""
+        while any(isinstance(item, msg.CheckInputs) for item in self.pending):
+            self.happen(next(i for i, item in enumerate(self.pending) if isinstance(item, msg.CheckInputs)))
+
+    # --- what a test asks --------------------------------------------------------------------------------------------
+
+    def told(self, event: str, name: str | None = None) -> list[msg.Notice]:
+        """The notices of this kind so far."""
+        return [notice for notice in self.notices if notice.event == event and name in (None, notice.name)]
+
+    def starts(self, name: str) -> int:
+        """How many runs of a build, or instances of a service, have been started."""
+        return len(self.told("build_started", name)) + len([item for item in self.launches if item.name == name])
+
+    # --- effects -----------------------------------------------------------------------------------------------------
+
+    def send(self, event: msg.Event) -> None:
+        """Plan for an event and take in what the plan asks for."""
+        made = plan(self.project, self.state, event, self.now_s)
+        self.state, self.holds, self.at_rest = made.state, made.holds, made.at_rest
+        for action in made.actions:
+            self._perform(action)
+        self._must_hold(made)
+
+    def _perform(self, action: msg.Action) -> None:
+        match action:
+            case msg.Notice():
+                self.notices.append(action)
+                return
+            case msg.Remember():
+                return
+            case msg.End(code):
+                self.ended = code
+                return
+            case msg.StartBuild(name, run):
+                self._may_start(name)
+                self.running[name] = (run, self.content.get(name, 0), self.now_s)
+            case msg.StartInstance(name, instance):
+                self._may_launch(name, instance)
+            case msg.StopInstance(name):
+                self.retiring.add(name)
+        self.pending.append(action)
+
+    def _checked(self, name: str, check: int) -> None:
+        content = self.content.get(name, 0)
+        changed = (f"{name}.src",) if self.seen.get(name, content) != content else ()
+        self.seen[name] = content
+        touched = name in self.touched
+        self.touched.discard(name)
+        self.send(msg.InputsChecked(name, check, f"{name}@{content}", changed, touched))
+
+    def _finished(self, name: str, run: int) -> None:
+        _, content, since_s = self.running.pop(name)
+        failed = content in self.broken
+        self.result[name] = "failed" if failed else "succeeded"
+        if not failed:
+            self.built[name] = content
+        outcome = msg.Failed(Exit(2, "exit 2")) if failed else msg.Succeeded()
+        self.send(msg.BuildFinished(name, run, outcome, self.now_s - since_s))
+
+    def _cancelled(self, name: str, run: int) -> None:
+        if name in self.running and self.running[name][0] == run:
+            since_s = self.running.pop(name)[2]
+            self.result[name] = "cancelled"
+            self.send(msg.BuildFinished(name, run, msg.Cancelled(), self.now_s - since_s))
+
+    # --- what must hold ----------------------------------------------------------------------------------------------
+
+    def _needed(self, name: str) -> set[str]:
+        """Every build that a unit needs, through builds."""
+        found: set[str] = set()
+        pending = [name]
+        while pending:
+            for item in self.project.units[pending.pop()].build_needs:
+                if item.name not in found:
+                    found.add(item.name)
+                    pending.append(item.name)
+        return found
+
+    def _may_start(self, name: str) -> None:
+        """No run beside another of the same build, none while something it needs runs or has not succeeded."""
+        assert name not in self.running, f"{name} runs twice"
+        for other in self._needed(name):
+            assert other not in self.running, f"{name} starts while {other} runs"
+            assert other in self.built or self.state.builds[other].key, f"{name} starts before {other} ever succeeded"
+        lock = self.project.builds[name].lock
+        for other in self.running:
+            assert lock is None or self.project.builds[other].lock != lock, f"{name} and {other} hold one lock"
+        assert len(self.running) < self.project.jobs, "more runs than jobs"
+
+    def _may_launch(self, name: str, instance: int) -> None:
+        """One instance at a time; none while a build that it needs runs; a new basis only from succeeded builds."""
+        assert name not in self.instances, f"{name} has two instances"
+        built = {other: self.built.get(other, -1) for other in self._needed(name)}
+        basis = self.state.services[name].basis
+        before = [item.basis for item in self.launches if item.name == name]
+        moved = not before or before[-1] != basis
+        for other in self._needed(name):
+            assert other not in self.running, f"{name} starts while {other} runs"
+            if moved and other in self.result:
+                assert self.result[other] == "succeeded", f"{name} moves to {other}, which {self.result[other]}"
+        for item in self.project.services[name].service_needs:
+            # One that ended while its dependent was between two instances does not hold up the second.
+            assert item.name in self.instances or name in self.retiring, f"{name} starts without {item.name}"
+        self.retiring.discard(name)
+        self.instances[name] = instance
+        self.launches.append(Launch(name, instance, built, basis))
+
+    def _must_hold(self, made: Plan) -> None:
+        """Planning without news does nothing; due work that is idle has a hold or a check under way."""
+        if self.ended is not None:
+            return
+        again = plan(self.project, made.state, msg.TimerFired("service.none", 0), self.now_s)
+        assert again.actions == (), f"planning again does more: {again.actions}"
+        assert again.state == made.state
+        if not made.state.begun or made.state.exit_code is not None:
+            return
+        for name, state in made.state.builds.items():
+            if state.due and state.activity == "idle" and not state.check:
+                assert made.holds.get(name), f"{name} waits in silence"
+        for name, unit in made.state.services.items():
+            if unit.due and unit.phase not in ALIVE and not unit.check:
+                assert made.holds.get(name), f"{name} waits in silence"

@@ -1,0 +1,415 @@
+"""The planner, scene by scene: what is started, what stays, and what is told."""
+
+from __future__ import annotations
+
+import pytest
+
+from procwatch.core import messages as msg
+from procwatch.core.model import Exit, RestartPolicy
+from procwatch.core.state import Phase, Remembered
+from tests.rig.world import World, build, project, service
+
+GOOD, BROKEN = 0, 9
+
+
+def running(*units: object, jobs: int = 8) -> World:
+    """A world in which everything has been built and is ready."""
+    world = World.of(project(*units, jobs=jobs))  # type: ignore[arg-type]
+    world.broken = {BROKEN}
+    world.begin()
+    world.settle()
+    return world
+
+
+def test_a_service_starts_when_its_builds_have_succeeded() -> None:
+    world = World.of(project(build("app"), service("web", "build.app"))).begin()
+    world.look()
+    assert world.running.keys() == {"build.app"}
+    assert world.holds["service.web"] == "waits for build.app"
+    world.settle()
+    assert world.instances == {"service.web": 1}
+    assert [notice.event for notice in world.notices] == [
+        "build_started", "build_succeeded", "service_ready",
+    ]  # fmt: skip
+
+
+def test_the_recovery_sequence_restarts_once_for_the_fix_and_never_for_the_way_back() -> None:
+    world = running(build("app"), service("web", "build.app"))
+    world.save("build.app", content=BROKEN)
+    world.settle()
+    assert world.instances == {"service.web": 1}
+    assert world.holds["service.web"] == "outdated: build.app failed (exit 2)"
+    assert world.told("build_failed")[-1].effect == "service.web stays on run 1"
+    world.save("build.app", content=2)
+    world.settle()
+    assert world.instances == {"service.web": 2}
+    assert world.told("build_fixed")
+    world.save("build.app", content=BROKEN)
+    world.settle()
+    runs = world.starts("build.app")
+    world.save("build.app", content=2)
+    world.settle()
+    assert world.instances == {"service.web": 2}
+    assert world.starts("build.app") == runs + 1, "the failed run may have disturbed what the last success wrote"
+    assert not world.holds
+
+
+def test_the_same_bytes_start_nothing_and_say_why() -> None:
+    world = running(build("app"), service("web", "build.app"))
+    world.save("build.app")
+    world.settle()
+    assert world.starts("build.app") == 1
+    assert world.told("build_skipped")[-1].reason == "the same content as in run 1"
+
+
+def test_after_a_failure_any_save_tries_again() -> None:
+    world = running(build("app"))
+    world.save("build.app", content=BROKEN)
+    world.settle()
+    world.save("build.app")
+    world.settle()
+    assert world.starts("build.app") == 3
+
+
+def test_what_a_failed_run_wrote_itself_is_no_save() -> None:
+    world = running(build("app"))
+    world.save("build.app", content=BROKEN)
+    world.settle()
+    world.send(msg.FilesChanged(("app.src",), {"build.app": ("app.src",)}))
+    world.settle()
+    assert world.starts("build.app") == 2
+
+
+def test_a_change_during_the_run_stops_it_and_its_outcome_is_never_used() -> None:
+    world = running(build("app"), service("web", "build.app"))
+    world.save("build.app", content=1)
+    world.look()
+    world.save("build.app", content=2)
+    world.look()
+    assert world.told("build_cancelled")[-1].reason == "build.app.src changed"
+    world.settle()
+    assert world.starts("build.app") == 3
+    assert [launch.built["build.app"] for launch in world.launches] == [0, 2]
+
+
+def test_with_finish_a_change_during_the_run_lets_it_end_and_then_runs_again() -> None:
+    world = running(build("app", on_change="finish"), service("web", "build.app"))
+    world.save("build.app", content=1)
+    world.look()
+    world.save("build.app", content=2)
+    world.look()
+    assert not world.told("build_cancelled")
+    world.settle()
+    assert world.starts("build.app") == 3
+    assert [launch.built["build.app"] for launch in world.launches] == [0, 2]
+
+
+def test_an_edit_that_no_event_has_told_of_yet_outdates_the_run_when_it_ends() -> None:
+    world = running(build("app"), service("web", "build.app"))
+    world.save("build.app", content=1)
+    world.look()
+    world.content["build.app"] = 2
+    world.let(msg.StartBuild, "build.app")
+    world.settle()
+    assert [launch.built["build.app"] for launch in world.launches] == [0, 2]
+
+
+def test_six_saves_during_a_two_second_build_complete_at_most_two_builds_and_restart_once() -> None:
+    world = running(build("app"), service("web", "build.app"))
+    done = len(world.told("build_succeeded"))
+    for content in range(1, 7):
+        world.save("build.app", content=content)
+        while any(not isinstance(item, msg.StartBuild) for item in world.pending):
+            world.happen(next(i for i, item in enumerate(world.pending) if not isinstance(item, msg.StartBuild)))
+        world.now_s += 0.3
+    world.now_s += 1.5
+    world.settle()
+    assert len(world.told("build_succeeded")) - done <= 2
+    assert len(world.told("build_cancelled", "build.app")) == 4, "three were stopped, one was outdated at its end"
+    assert [launch.built["build.app"] for launch in world.launches] == [0, 6]
+
+
+def test_edits_that_never_end_do_not_starve_a_build() -> None:
+    world = running(build("app"), service("web", "build.app"))
+    content = 9
+    for _ in range(20):
+        for _ in range(8):
+            content += 1
+            world.save("build.app", content=content)
+            while any(not isinstance(item, msg.StartBuild) for item in world.pending):
+                world.happen(next(i for i, item in enumerate(world.pending) if not isinstance(item, msg.StartBuild)))
+            world.now_s += 0.25
+        if world.running:
+            world.let(msg.StartBuild, "build.app")
+            world.look()
+    assert len(world.launches) > 3, "what was let finish is used although edits go on"
+
+
+def test_a_diamond_builds_each_once_a_change_and_restarts_once() -> None:
+    world = running(
+        build("lib"), build("left", "build.lib"), build("right", "build.lib"),
+        service("app", "build.left", "build.right", "build.lib"),
+    )  # fmt: skip
+    world.save("build.lib", content=1)
+    world.settle()
+    assert [world.starts(f"build.{name}") for name in ("lib", "left", "right")] == [2, 2, 2]
+    assert len(world.launches) == 2
+    world.save("build.right", content=BROKEN)
+    world.settle()
+    world.save("build.left", content=5)
+    world.settle()
+    assert len(world.launches) == 2
+    assert world.holds["service.app"] == "outdated: build.right failed (exit 2)"
+
+
+def test_builds_below_a_failed_one_do_not_run() -> None:
+    world = running(build("a"), build("b", "build.a"))
+    world.save("build.a", "build.b", content=BROKEN)
+    world.settle()
+    assert world.starts("build.b") == 1
+    assert world.holds["build.b"] == "waits for build.a, which failed"
+
+
+def test_a_build_that_writes_what_it_watches_runs_again_at_most_once_if_the_content_settles() -> None:
+    world = running(build("gen"))
+    world.save("build.gen", content=1)
+    world.look()
+    world.content["build.gen"] = 2
+    world.let(msg.StartBuild, "build.gen")
+    world.save("build.gen")
+    world.settle()
+    assert world.starts("build.gen") == 3
+    assert world.at_rest
+
+
+def test_a_build_that_changes_what_it_watches_each_time_is_parked_after_five_rounds() -> None:
+    world = World.of(project(build("gen"), service("web", "build.gen"))).begin()
+    for content in range(100, 130):
+        world.look()
+        if "build.gen" not in world.running:
+            break
+        world.content["build.gen"] = content
+        world.let(msg.StartBuild, "build.gen")
+        world.save("build.gen")
+    assert world.starts("build.gen") == 5
+    loop = world.told("build_loop")
+    assert [notice.paths for notice in loop] == [("build.gen.src",)]
+    world.settle()
+    assert world.instances == {"service.web": 1}
+    world.save("build.gen", content=1)
+    world.settle()
+    assert world.starts("build.gen") == 6, "the next real edit goes on"
+
+
+def test_jobs_and_locks_hold_what_is_due_and_say_so() -> None:
+    world = World.of(project(build("a"), build("b"), jobs=1)).begin()
+    world.look()
+    assert world.holds == {"build.b": "waits for one of 1 jobs"}
+    world = World.of(project(build("a", lock="cargo"), build("b", lock="cargo"), build("c"))).begin()
+    world.look()
+    assert world.running.keys() == {"build.a", "build.c"}
+    assert world.holds == {"build.b": 'waits for build.a, which holds the lock "cargo"'}
+
+
+@pytest.mark.parametrize(
+    ("at_start", "before", "runs"),
+    [
+        ("always", Remembered("K", True, 4), 1),
+        ("changed", None, 1),
+        ("changed", Remembered("other", True, 4), 1),
+        ("changed", Remembered("K", True, 4), 0),
+        ("changed", Remembered("K", False, 4), 1),
+        ("never", None, 0),
+        ("never", Remembered("other", False, 4), 0),
+    ],
+)
+def test_at_start(at_start: str, before: Remembered | None, runs: int) -> None:
+    probe = World.of(project(build("app"))).begin()
+    probe.settle()
+    key = probe.state.builds["build.app"].key
+    remembered = {"build.app": Remembered(key, before.clean, before.run)} if before and before.key == "K" else {}
+    if before and before.key == "other":
+        remembered = {"build.app": before}
+    world = World.of(project(build("app", at_start=at_start), service("web", "build.app")), remembered=remembered)
+    world.begin().settle()
+    assert world.starts("build.app") == runs
+    assert world.instances == {"service.web": 1}
+
+
+def test_a_needed_service_is_switched_first_and_the_dependent_once() -> None:
+    world = running(build("x"), service("db", "build.x"), service("api", "build.x", "service.db!"))
+    world.save("build.x", content=1)
+    world.settle()
+    assert [(launch.name, launch.instance) for launch in world.launches] == [
+        ("service.db", 1), ("service.api", 1), ("service.db", 2), ("service.api", 2),
+    ]  # fmt: skip
+
+
+def test_a_switch_of_a_needed_service_restarts_only_who_asked_for_it() -> None:
+    world = running(service("db"), service("api", "service.db!"), service("web", "service.db"))
+    world.touch_service("service.db")
+    world.settle()
+    assert world.instances == {"service.db": 2, "service.api": 2, "service.web": 1}
+
+
+def test_a_crash_of_a_needed_service_restarts_nobody_else() -> None:
+    world = running(service("db"), service("api", "service.db!"))
+    world.crash("service.db")
+    world.settle()
+    assert world.instances == {"service.db": 2, "service.api": 1}
+
+
+def test_a_need_without_restart_must_have_succeeded_but_does_not_switch() -> None:
+    world = running(build("test"), service("api", "build.test!"))
+    world.save("build.test", content=1)
+    world.settle()
+    assert world.instances == {"service.api": 1}
+    world.save("build.test", content=BROKEN)
+    world.settle()
+    world.touch_service("service.api")
+    world.settle()
+    assert world.instances == {"service.api": 1}
+    world.save("build.test", content=3)
+    world.settle()
+    assert world.instances == {"service.api": 2}
+
+
+def test_a_crashed_service_comes_back_although_its_build_has_failed() -> None:
+    world = running(build("app"), service("web", "build.app"))
+    world.save("build.app", content=BROKEN)
+    world.settle()
+    world.crash("service.web")
+    world.settle()
+    assert world.instances == {"service.web": 2}
+    assert world.launches[-1].built == {"build.app": GOOD}
+
+
+def test_a_restart_after_a_crash_waits_for_a_running_build_to_end() -> None:
+    world = running(build("app"), service("web", "build.app"))
+    world.save("build.app", content=1)
+    world.look()
+    world.crash("service.web")
+    world.let(msg.SetTimer, "service.web")
+    assert world.instances == {}
+    assert world.holds["service.web"] == "waits for build.app"
+    world.settle()
+    assert world.instances == {"service.web": 2}
+
+
+def test_a_build_waits_while_a_service_is_between_two_instances() -> None:
+    world = running(build("app"), service("web", "build.app"))
+    world.save("build.app", content=1)
+    world.look()
+    world.let(msg.StartBuild, "build.app")
+    world.look()
+    assert world.state.services["service.web"].phase is Phase.RETIRING
+    world.save("build.app", content=2)
+    world.look()
+    assert world.holds["build.app"] == "waits until service.web has started"
+    world.settle()
+    assert [launch.built["build.app"] for launch in world.launches] == [0, 1, 2]
+
+
+def test_a_failed_pre_start_stops_nothing_and_is_tried_again_with_the_next_good_build() -> None:
+    world = running(build("app"), service("web", "build.app", hooks={"pre_start": ("check",)}))
+    world.save("build.app", content=1)
+    while not any(isinstance(item, msg.RunHook) for item in world.pending):
+        world.happen(0)
+    world.pending.clear()
+    world.send(msg.HookFinished("service.web", 2, Exit(1, "exit 1")))
+    world.settle()
+    assert world.instances == {"service.web": 1}
+    assert world.told("not_ready")[-1].effect == "service.web stays on run 1"
+    world.save("build.app", content=2)
+    world.settle()
+    assert world.instances == {"service.web": 2}
+
+
+def test_a_failed_pre_start_of_the_first_instance_is_a_crash() -> None:
+    world = World.of(project(service("web", hooks={"pre_start": ("check",)}))).begin()
+    world.look()
+    world.pending.clear()
+    world.send(msg.HookFinished("service.web", 1, Exit(1, "exit 1")))
+    assert world.told("service_crashed")[-1].reason == "pre_start exit 1"
+    assert [item.delay_s for item in world.pending if isinstance(item, msg.SetTimer)] == [0.1]
+    world.settle()
+    assert world.instances == {"service.web": 1}
+
+
+def test_not_ready_by_the_deadline_on_a_first_start_is_a_crash() -> None:
+    world = World.of(project(service("web"), service("api", "service.web"))).begin()
+    world.look()
+    world.send(msg.InstanceNotReady("service.web", 1, "connection refused"))
+    assert world.told("not_ready")[-1].reason == "connection refused"
+    world.let(msg.StopInstance, "service.web")
+    assert world.state.services["service.web"].phase is Phase.BACKOFF
+    assert world.holds["service.api"] == "waits for service.web, which crashed"
+
+
+@pytest.mark.parametrize(
+    ("policy", "code", "phase"),
+    [
+        ("on-failure", 0, Phase.STOPPED),
+        ("on-failure", 1, Phase.BACKOFF),
+        ("always", 0, Phase.BACKOFF),
+        ("always", 1, Phase.BACKOFF),
+        ("never", 0, Phase.STOPPED),
+        ("never", 1, Phase.FAILED),
+    ],
+)
+def test_the_restart_policy(policy: str, code: int, phase: Phase) -> None:
+    world = running(build("app"), service("web", "build.app", restart=RestartPolicy(policy=policy)))  # type: ignore[arg-type]
+    world.crash("service.web", code=code)
+    assert world.state.services["service.web"].phase is phase
+    world.save("build.app", content=1)
+    world.settle()
+    assert world.instances == {"service.web": 2}, "a new build starts it whatever the policy"
+
+
+def test_five_crashes_in_a_row_are_told_once_as_a_loop_and_stable_starts_over() -> None:
+    world = running(service("web"))
+    for _ in range(7):
+        world.crash("service.web")
+        world.settle()
+    assert len(world.told("crash_loop")) == 1
+    world.now_s += 11
+    world.crash("service.web")
+    assert world.told("service_crashed")[-1].effect == "restart in 0.1 s"
+
+
+def test_a_service_that_switches_by_signal_keeps_its_instance() -> None:
+    world = running(build("app"), service("web", "build.app", switch="signal", reload_signal="SIGUSR2"))
+    world.save("build.app", content=1)
+    world.settle()
+    assert world.instances == {"service.web": 1}
+    assert world.told("service_switched")[-1].reason == "SIGUSR2"
+    assert not world.holds
+
+
+def test_services_stop_before_what_they_need() -> None:
+    world = running(service("db"), service("api", "service.db"))
+    world.send(msg.StopAsked(130))
+    assert [item.name for item in world.pending if isinstance(item, msg.StopInstance)] == ["service.api"]
+    assert world.holds == {"service.db": "stops after service.api"}
+    world.settle()
+    assert world.ended == 130
+
+
+@pytest.mark.parametrize(("broken", "code"), [(False, 0), (True, 1)])
+def test_without_watching_procwatch_ends_when_nothing_is_left_to_do(broken: bool, code: int) -> None:
+    world = World.of(project(build("app"), service("once", "build.app")), watching=False)
+    world.content["build.app"] = BROKEN if broken else GOOD
+    world.broken = {BROKEN}
+    world.begin().settle()
+    if not broken:
+        world.crash("service.once", code=0)
+    assert world.ended == code
+
+
+def test_only_what_was_asked_for_and_what_it_needs_takes_part() -> None:
+    made = project(build("a"), build("b"), service("x", "build.a"), service("y", "build.b"))
+    world = World.of(made, ["service.x"]).begin()
+    world.settle()
+    assert world.instances.keys() == {"service.x"}
+    world.save("build.b", content=1)
+    assert not world.pending
