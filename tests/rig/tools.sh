@@ -17,7 +17,7 @@ if [ -n "$missing" ]; then
     fi
 fi
 if command -v npm >/dev/null 2>&1; then
-    (cd samples/03-node-typescript && { [ -e node_modules/.package-lock.json ] || npm ci --no-audit --no-fund --silent; })
+    (cd samples/03-node-typescript && { [ node_modules/.package-lock.json -nt package-lock.json ] || npm ci --no-audit --no-fund --silent; })
 fi
 if command -v cargo >/dev/null 2>&1; then
     (cd samples/01-rust && cargo fetch --quiet --locked)

@@ -41,7 +41,7 @@ def test_a_service_gets_its_port_and_its_probe_the_address(tmp_path: Path) -> No
     maker = assigner(tmp_path)
     api = Service(name="service.api", run="x", port=8000)
     assert maker.service(api, 1)["PORT"] == "8000"
-    assert maker.probe(api, 1)["PROCWATCH_URL"] == "http://127.0.0.1:8000"
+    assert maker.service(api, 1)["PROCWATCH_URL"] == "http://127.0.0.1:8000"
     worker = Service(name="service.worker", run="x", given_port=5100)
     assert maker.service(worker, 1)["PORT"] == "5100"
     assert "PORT" not in maker.service(Service(name="service.plain", run="x"), 1)

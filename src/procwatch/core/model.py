@@ -6,8 +6,8 @@ Rule 2: `config` makes it, nobody changes it; a changed watch.toml makes a new P
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 # A string goes through the project's shell; a tuple is one program and its arguments.
@@ -230,6 +230,14 @@ class Project:
     def units(self) -> Mapping[str, Build | Service]:
         """Builds and services by full name."""
         return {**self.builds, **self.services}
+
+    def only(self, names: Collection[str]) -> Project:
+        """The same project with just these builds and services."""
+        return replace(
+            self,
+            builds={name: build for name, build in self.builds.items() if name in names},
+            services={name: service for name, service in self.services.items() if name in names},
+        )
 
 
 def definition(project: Project, unit: Build | Service) -> str:

@@ -31,19 +31,20 @@ class Plan:
     at_rest: bool
 
 
+def taking_part(project: Project, names: Iterable[str]) -> frozenset[str]:
+    """These (full names) and everything that they need."""
+    edges = {name: tuple(need.name for need in unit.needs) for name, unit in project.units.items()}
+    return graph.closure(edges, names)
+
+
 def initial(
     project: Project, names: Iterable[str], remembered: Mapping[str, Remembered], *, watching: bool = True
 ) -> State:
     """The state before anything has started: `names` (full names) and what they need take part."""
-    edges = {name: tuple(need.name for need in unit.needs) for name, unit in project.units.items()}
-    taking_part = graph.closure(edges, names)
+    chosen = project.only(taking_part(project, names))
     return State(
-        builds={
-            name: _initial_build(build, remembered.get(name))
-            for name, build in project.builds.items()
-            if name in taking_part
-        },
-        services={name: ServiceState() for name in project.services if name in taking_part},
+        builds={name: _initial_build(build, remembered.get(name)) for name, build in chosen.builds.items()},
+        services={name: ServiceState() for name in chosen.services},
         watching=watching,
     )
 

@@ -56,21 +56,12 @@ class Assigner:
         return found
 
     def service(self, service: Service, instance: int) -> dict[str, str]:
-        """For an instance of a service."""
-        return {**self.common(service.name, instance), "PROCWATCH_REPLICA": "1", **port_of(service)}
-
-    def probe(self, service: Service, instance: int) -> dict[str, str]:
-        """For the command of `ready.run`: also where the instance is to be asked."""
-        found = self.service(service, instance)
-        if "PORT" in found:
-            found["PROCWATCH_URL"] = f"http://127.0.0.1:{found['PORT']}"
+        """For an instance of a service, and for the command of its `ready.run`."""
+        found = {**self.common(service.name, instance), "PROCWATCH_REPLICA": "1"}
+        port = service.port if service.port is not None else service.given_port
+        if port is not None:
+            found |= {"PORT": str(port), "PROCWATCH_URL": f"http://127.0.0.1:{port}"}
         return found
-
-
-def port_of(service: Service) -> dict[str, str]:
-    """PORT, where the service has one."""
-    port = service.port if service.port is not None else service.given_port
-    return {} if port is None else {"PORT": str(port)}
 
 
 def cut_lines(lines: tuple[str, ...], max_bytes: int) -> str:

@@ -1,0 +1,1 @@
+"""Measure procwatch beside the peers that are installed: `python -m benchmarks --help`."""

@@ -1,0 +1,103 @@
+"""Statistics and tables. Pure: numbers in, text out."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+# The tool that all ratios are against.
+REFERENCE = "procwatch"
+# Below so many values the 95th percentile is only the largest one by another name.
+_ENOUGH_FOR_P95 = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """What is shown of many values."""
+
+    count: int
+    median: float
+    p95: float
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What one tool has shown: the values of each column, and remarks."""
+
+    tool: str
+    values: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One subject, measured in one run. `columns` name their unit; `how` says in what order it was measured."""
+
+    subject: str
+    how: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+def spread(values: Sequence[float]) -> Spread | None:
+    """Median and 95th percentile (the smallest value that at least 95 % do not exceed)."""
+    if not values:
+        return None
+    ordered = sorted(values)
+    rank = -(-len(ordered) * 95 // 100)
+    return Spread(len(ordered), statistics.median(ordered), ordered[rank - 1])
+
+
+def ratio(value: float, reference: float) -> float | None:
+    """How many times the reference; none where the reference is nothing."""
+    return value / reference if reference else None
+
+
+def number(value: float) -> str:
+    """Three digits that count, thousands with a comma."""
+    if value == 0:
+        return "0"
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def render(result: Result) -> str:
+    """A Markdown table with a title; the ratio of each median to procwatch's stands behind it."""
+    reference = {row.tool: row for row in result.rows}.get(REFERENCE, Row(REFERENCE))
+    head = ["", *(title for column in result.columns for title in (column, "ratio")), "remarks"]
+    body = [[row.tool, *_cells(row, reference, result.columns), row.note] for row in result.rows]
+    return f"### {result.subject}\n\n{result.how}.\n\n{table(head, body)}\n"
+
+
+def _cells(row: Row, reference: Row, columns: Iterable[str]) -> list[str]:
+    cells: list[str] = []
+    for column in columns:
+        shown, base = spread(row.values.get(column, ())), spread(reference.values.get(column, ()))
+        if shown is None:
+            cells += ["-", "-"]
+            continue
+        tail = f" (p95 {number(shown.p95)})" if shown.count >= _ENOUGH_FOR_P95 else ""
+        times = ratio(shown.median, base.median) if base else None
+        cells += [f"{number(shown.median)}{tail}", "-" if times is None else f"{number(times)}x"]
+    return cells
+
+
+def table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """Markdown, padded so that it can be read as it is."""
+    widths = [max(len(cells[place]) for cells in (head, *body)) for place in range(len(head))]
+    lines = [_line(head, widths), "| " + " | ".join("-" * max(3, width) for width in widths) + " |"]
+    return "\n".join([*lines, *(_line(cells, widths) for cells in body)])
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "| " + " | ".join(cell.ljust(max(3, width)) for cell, width in zip(cells, widths, strict=True)) + " |"
+
+
+def as_data(result: Result) -> dict[str, Any]:
+    """The same with every single value, for JSON."""
+    rows = [{"tool": row.tool, "values": {k: list(v) for k, v in row.values.items()}, "note": row.note}
+            for row in result.rows]  # fmt: skip
+    return {"subject": result.subject, "how": result.how, "columns": list(result.columns), "rows": rows}

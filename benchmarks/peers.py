@@ -1,0 +1,163 @@
+"""The tools that are measured: how each is found, what files it needs and how it is started.
+
+Rule 1: every tool with its defaults; an option is given only where it would not do the job at all without.
+Rule 2: every tool is given the same shell commands.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+# How long a tool may take to say its version.
+_VERSION_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A folder's files, the command line to start there, and what the tool reads from standard input."""
+
+    command: tuple[str, ...]
+    files: Mapping[str, str] = field(default_factory=dict)
+    stdin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """One tool. `watch` makes a plan from (build, service), `run` from the services by name; none: it cannot.
+
+    `ask_version`: arguments that make it print its version; none: it has no such.
+    """
+
+    name: str
+    watch: Callable[[str, str], Plan] | None = None
+    run: Callable[[Mapping[str, str]], Plan] | None = None
+    ask_version: tuple[str, ...] | None = ("--version",)
+
+    def find(self) -> str | None:
+        """The program's path; the folder of this Python comes first."""
+        return shutil.which(self.name, path=search_path())
+
+    def version(self) -> str:
+        """As the tool or its package says it, or "?"."""
+        return _said_version(self) or _packaged_version(self) or "?"
+
+
+def search_path() -> str:
+    """PATH with the folder of this Python before it: tools of the same environment count as installed."""
+    return os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
+
+
+def _said_version(peer: Peer) -> str | None:
+    program = peer.find()
+    if program is None or peer.ask_version is None:
+        return None
+    try:
+        done = subprocess.run(
+            (program, *peer.ask_version), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=_VERSION_TIMEOUT_S, check=False, start_new_session=True,
+            env={**os.environ, "PATH": search_path()},
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return None  # shown as "?"
+    found = re.search(r"\d+\.\d+(\.\d+)*", done.stdout + done.stderr)
+    return found[0] if found else None
+
+
+def _packaged_version(peer: Peer) -> str | None:
+    """For npm's packages: package.json in a folder above the program that the link leads to."""
+    program = peer.find()
+    for folder in Path(program).resolve().parents if program else ():
+        if (package := folder / "package.json").is_file():
+            version = json.loads(package.read_text()).get("version")
+            return str(version) if version else None
+    return None
+
+
+# --- save to build and service ---------------------------------------------------------------------------------------
+
+# The file that is saved, and the folder that is watched.
+SOURCE = "src/main.rs"
+
+
+def _procwatch_watch(build: str, service: str) -> Plan:
+    builds = f"[build.app]\nrun = {json.dumps(build)}\nwatch = ['src/**']\n"
+    services = f"[service.app]\nrun = {json.dumps('exec ' + service)}\nneeds = ['build.app']\n"
+    return Plan(("procwatch", "start"), {"watch.toml": f"{builds}\n{services}"})
+
+
+def _cargo_watch(build: str, service: str) -> Plan:
+    crate = '[package]\nname = "app"\nversion = "0.1.0"\nedition = "2021"\n'
+    return Plan(("cargo-watch", "watch", "-w", "src", "-s", f"{build} && exec {service}"), {"Cargo.toml": crate})
+
+
+def _watchexec(build: str, service: str) -> Plan:
+    return Plan(("watchexec", "--restart", "--watch", "src", "--", f"{build} && exec {service}"))
+
+
+def _entr(build: str, service: str) -> Plan:
+    return Plan(("entr", "-n", "-r", "sh", "-c", f"{build} && exec {service}"), stdin=f"{SOURCE}\n")
+
+
+def _modd_watch(build: str, service: str) -> Plan:
+    return Plan(("modd",), {"modd.conf": f"src/** {{\n  prep: {build}\n  daemon: exec {service}\n}}\n"})
+
+
+def _nodemon(build: str, service: str) -> Plan:
+    return Plan(("nodemon", "--watch", "src", "--ext", "rs", "--exec", f"{build} && exec {service}"))
+
+
+def _wireit(build: str, service: str) -> Plan:
+    scripts = {"build": "wireit", "serve": "wireit"}
+    wired = {
+        "build": {"command": build, "files": ["src/**"]},
+        "serve": {"command": f"exec {service}", "service": True, "dependencies": ["build"], "files": []},
+    }
+    package = json.dumps({"name": "app", "version": "1.0.0", "private": True, "scripts": scripts, "wireit": wired})
+    return Plan(("npm", "run", "serve", "--watch"), {"package.json": package})
+
+
+# --- a Procfile ------------------------------------------------------------------------------------------------------
+
+
+def procfile(services: Mapping[str, str]) -> str:
+    """Lines `name: command`."""
+    return "".join(f"{name}: exec {command}\n" for name, command in services.items())
+
+
+def _procfile_with(*command: str) -> Callable[[Mapping[str, str]], Plan]:
+    return lambda services: Plan(command, {"Procfile": procfile(services)})
+
+
+def _modd_run(services: Mapping[str, str]) -> Plan:
+    daemons = "".join(f"  daemon: exec {command}\n" for command in services.values())
+    return Plan(("modd",), {"modd.conf": f"src/** {{\n{daemons}}}\n"})
+
+
+def _process_compose(services: Mapping[str, str]) -> Plan:
+    processes = {name: {"command": f"exec {command}"} for name, command in services.items()}
+    text = json.dumps({"version": "0.5", "processes": processes})
+    return Plan(("process-compose", "up", "--tui=false", "--no-server"), {"process-compose.yaml": text})
+
+
+PEERS = (
+    Peer("procwatch", watch=_procwatch_watch, run=_procfile_with("procwatch", "start")),
+    Peer("cargo-watch", watch=_cargo_watch),
+    Peer("watchexec", watch=_watchexec),
+    Peer("entr", watch=_entr, ask_version=()),
+    Peer("modd", watch=_modd_watch, run=_modd_run),
+    Peer("nodemon", watch=_nodemon),
+    Peer("wireit", watch=_wireit, ask_version=None),
+    Peer("honcho", run=_procfile_with("honcho", "start")),
+    Peer("foreman", run=_procfile_with("foreman", "start")),
+    Peer("hivemind", run=_procfile_with("hivemind")),
+    Peer("overmind", run=_procfile_with("overmind", "start")),
+    Peer("process-compose", run=_process_compose, ask_version=("version",)),
+)

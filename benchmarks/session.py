@@ -1,0 +1,120 @@
+"""One tool running in a folder and a session of its own, and its end with all that it has started.
+
+Rule 1: what was started carries a mark in its environment; it is found by that and ended by its id, never by name.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from benchmarks.peers import SOURCE, Plan, search_path
+
+_MARK = "PROCWATCH_BENCHMARK_SESSION"
+# An outer procwatch, and what would colour the output of one tool and not of another.
+_NOT_PASSED_ON = ("PROCWATCH", "FORCE_COLOR", "NO_COLOR", "CLICOLOR", "PORT")
+# After Ctrl-C; what then still runs is killed.
+_GRACE_S = 5.0
+# Between looks at a session that is ending; it costs no measurement.
+_LOOK_S = 0.02
+# Rounds of killing before giving up: each finds what was started during the one before.
+_ROUNDS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A running tool; `began_ns` is when it was started, on the clock that was asked for."""
+
+    process: subprocess.Popen[bytes]
+    mark: str
+    folder: Path
+    began_ns: int
+
+    def processes(self) -> tuple[int, ...]:
+        """Every live process that carries the mark."""
+        entries = (entry for entry in Path("/proc").iterdir() if entry.name.isdigit())
+        return tuple(int(entry.name) for entry in entries if _is_marked(entry, self.mark))
+
+    def end(self) -> None:
+        """Ctrl-C, grace, then SIGKILL to whatever is left."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        try:
+            self.process.wait(_GRACE_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        for _ in range(_ROUNDS):
+            if not (left := self.processes()):
+                return
+            for pid in left:
+                _kill(pid)
+            time.sleep(_LOOK_S)
+        raise RuntimeError(f"processes that cannot be ended: {left}")
+
+
+def prepare(folder: Path, plan: Plan) -> None:
+    """Make the plan's files, and the source that is saved."""
+    for name, text in {SOURCE: "fn main() {}\n", **plan.files}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+@contextmanager
+def running(
+    plan: Plan, folder: Path, stdout: int | IO[bytes] = subprocess.DEVNULL, clock: Callable[[], int] = time.monotonic_ns
+) -> Iterator[Session]:
+    """Start the tool in `folder`, made ready before; nothing of it is left at the end."""
+    prepare(folder, plan)
+    mark = uuid.uuid4().hex
+    program = shutil.which(plan.command[0], path=search_path()) or plan.command[0]
+    # Errors are kept in the folder: the first thing to look at when a tool does nothing.
+    with _input(folder, plan) as stdin, (folder / "stderr").open("wb") as errors:
+        began_ns = clock()
+        process = subprocess.Popen(
+            (program, *plan.command[1:]), cwd=folder, env=environment({_MARK: mark}), stdin=stdin, stdout=stdout,
+            stderr=errors, start_new_session=True,
+        )  # fmt: skip
+    session = Session(process, mark, folder, began_ns)
+    try:
+        yield session
+    finally:
+        session.end()
+
+
+def _input(folder: Path, plan: Plan) -> IO[bytes]:
+    if not plan.stdin:
+        return Path(os.devnull).open("rb")
+    (folder / "stdin").write_text(plan.stdin)
+    return (folder / "stdin").open("rb")
+
+
+def environment(more: Mapping[str, str]) -> dict[str, str]:
+    """This environment without what would change a tool's ways."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(_NOT_PASSED_ON)}
+    return {**kept, "PATH": search_path(), **more}
+
+
+def _is_marked(entry: Path, mark: str) -> bool:
+    try:
+        if f"{_MARK}={mark}".encode() not in (entry / "environ").read_bytes().split(b"\0"):
+            return False
+        return (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False  # it has ended, or is another user's
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return  # it was faster

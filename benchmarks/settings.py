@@ -1,0 +1,51 @@
+"""How much is measured, and on which tools."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.beacon import Beacon
+from benchmarks.peers import Peer
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the command line asks for; `quick` makes each a small one."""
+
+    saves: int = 30
+    lines: int = 1_000_000
+    repeats: int = 5
+    services: tuple[int, ...] = (1, 10, 100)
+    idle_s: float = 15.0
+
+
+QUICK = Settings(saves=3, lines=20_000, repeats=1, services=(1, 10), idle_s=2.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What every subject is given: settings, the installed tools, the beacon, a folder to work in."""
+
+    settings: Settings
+    peers: tuple[Peer, ...]
+    beacon: Beacon
+    folder: Path
+
+    def place(self, name: str) -> Path:
+        """A new folder."""
+        (made := self.folder / name).mkdir(parents=True)
+        return made
+
+
+def machine(beacon: Beacon) -> dict[str, str]:
+    """What the figures depend on; nothing that names this machine."""
+    return {
+        "processors": str(os.cpu_count()),
+        "kernel": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": platform.python_version(),
+        "beacon": beacon.made_with,
+        "load at the start": f"{os.getloadavg()[0]:.1f}",
+    }

@@ -1,0 +1,53 @@
+"""Subject "startup": from the tool's start until the first and the last of N services have started."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from benchmarks.beacon import Ear
+from benchmarks.figures import Result, Row
+from benchmarks.peers import Peer
+from benchmarks.session import running
+from benchmarks.settings import Bench
+
+HOW = "The same Procfile for each (modd, process-compose: the same commands in their own file); the tools take turns"
+_TAG = "startup"
+# For all of the services.
+_DEADLINE_S = 60.0
+
+
+def measure(bench: Bench) -> Result:
+    """Every tool, every number of services, so many times, in turns."""
+    peers = [peer for peer in bench.peers if peer.run]
+    counts = bench.settings.services
+    values: dict[str, dict[str, list[float]]] = {peer.name: {_column(count): [] for count in counts} for peer in peers}
+    notes: dict[str, str] = {}
+    with Ear(bench.beacon.fifo) as ear:
+        for turn in range(bench.settings.repeats):
+            for count in counts:
+                for peer in peers:
+                    took_ms = _start(peer, count, f"startup/{peer.name}-{count}-{turn}", bench, ear)
+                    if took_ms is None:
+                        notes[peer.name] = f"not all {count} within {_DEADLINE_S:g} s"
+                    else:
+                        values[peer.name][_column(count)].append(took_ms)
+    rows = (Row(peer.name, _frozen(values[peer.name].items()), notes.get(peer.name, "")) for peer in peers)
+    return Result("startup", HOW, tuple(_column(count) for count in counts), tuple(rows))
+
+
+def _column(count: int) -> str:
+    return "first of 1, ms" if count == 1 else f"all of {count}, ms"
+
+
+def _frozen(items: Iterable[tuple[str, list[float]]]) -> dict[str, tuple[float, ...]]:
+    return {column: tuple(values) for column, values in items}
+
+
+def _start(peer: Peer, count: int, place: str, bench: Bench, ear: Ear) -> float | None:
+    """Milliseconds from exec to the last service's mark; none if they did not all start."""
+    assert peer.run is not None
+    services = {f"s{number}": bench.beacon.stay(_TAG) for number in range(count)}
+    with running(peer.run(services), bench.place(place), clock=bench.beacon.clock) as session:
+        marks = ear.wait(_TAG, _DEADLINE_S, count)
+    ear.drop(_TAG)
+    return (max(mark.at_ns for mark in marks) - session.began_ns) / 1e6 if len(marks) == count else None

@@ -1,0 +1,121 @@
+"""Composition root of `procwatch start`: build the parts, join them, run until stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+from procwatch.config.load import Loaded
+from procwatch.core import messages as msg
+from procwatch.core import names
+from procwatch.core.model import Project
+from procwatch.core.planner import initial, taking_part
+from procwatch.output.console import Console, Look
+from procwatch.runtime.assigned import Assigner
+from procwatch.runtime.census import become_subreaper
+from procwatch.runtime.effects import Surroundings
+from procwatch.runtime.engine import Engine, Parts
+from procwatch.runtime.inputs import Inputs
+from procwatch.runtime.store import Store
+from procwatch.runtime.tree import Forest
+from procwatch.runtime.watcher import Watcher
+
+# A signal that comes twice so soon was sent once to the group and once more by a parent that forwards it.
+_SAME_SIGNAL_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line asks of a start."""
+
+    names: tuple[str, ...] = ()
+    watch: bool = True
+    clear: bool = False
+    as_json: bool = False
+    verbosity: int = 0
+
+
+def run(loaded: Loaded, options: Options) -> int:
+    """Run the project until it is stopped; the exit status."""
+    return asyncio.run(_run(loaded, options))
+
+
+async def _run(loaded: Loaded, options: Options) -> int:
+    chosen = taking_part(loaded.project, names.to_start(loaded.project, options.names))
+    project = loaded.project.only(chosen)
+    loop = asyncio.get_running_loop()
+    look = Look(options.as_json, options.verbosity, options.clear)
+    console = Console(project, look, os.environ, loop.call_later)
+    store = Store(Path(project.folder), console.report)
+    try:
+        store.open()
+        for warning in loaded.warnings:
+            console.report(f"warning: {warning}")
+        return await _supervise(project, options, console, store)
+    finally:
+        store.close()
+        console.close()
+
+
+async def _supervise(project: Project, options: Options, console: Console, store: Store) -> int:
+    become_subreaper()
+    forest = Forest(console.report)
+    inputs = Inputs(project)
+    surroundings = Surroundings(project, os.environ, Assigner(Path(project.folder), store), console.color)
+    watching = options.watch and any(_is_watched(project))
+    state = initial(project, project.units, store.remembered(), watching=watching)
+    engine = Engine(state, Parts(surroundings, inputs, forest, store, console))
+    _on_signals(engine, forest)
+    watch = asyncio.create_task(_watch(project, inputs, engine, console, watching=watching))
+    try:
+        return await engine.run()
+    finally:
+        watch.cancel()
+        await asyncio.wait([watch])
+
+
+def _is_watched(project: Project) -> list[bool]:
+    """For each unit whether a file can make it due."""
+    files = bool(project.env_files)
+    return [bool(unit.watch or unit.env_files or files) for unit in project.units.values()]
+
+
+async def _watch(project: Project, inputs: Inputs, engine: Engine, console: Console, *, watching: bool) -> None:
+    """Arm first, then begin: what is edited from here on is not lost."""
+    watcher = Watcher(project, inputs, report=console.report)
+    try:
+        if watching:
+            await watcher.start()
+        engine.tell(msg.Begun())
+        for warning in await asyncio.to_thread(inputs.warnings):
+            console.report(f"warning: {warning}")
+        if watching:
+            async for batch in watcher.batches():
+                engine.tell(batch)
+    except Exception as error:
+        console.report(f"watching has failed: {error}; procwatch stops")
+        engine.tell(msg.StopAsked(1))
+    finally:
+        await watcher.stop()
+
+
+def _on_signals(engine: Engine, forest: Forest) -> None:
+    """The first signal stops in order, a second one kills at once; ended children are reaped."""
+    loop = asyncio.get_running_loop()
+    since: list[float] = []
+    kills: list[asyncio.Task[None]] = []  # a task that nobody holds may be collected before it has run
+
+    def asked(number: int) -> None:
+        now_s = loop.time()
+        if not since:
+            engine.tell(msg.StopAsked(128 + number))
+        elif now_s - since[-1] > _SAME_SIGNAL_S:
+            kills.append(loop.create_task(engine.kill()))
+        since.append(now_s)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, asked, number)
+    loop.add_signal_handler(signal.SIGCHLD, forest.reap)

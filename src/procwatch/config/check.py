@@ -1,0 +1,239 @@
+"""Check a document against the schema: problems in our words, and the part of the document that is right.
+
+Rule 1: no word of pydantic reaches a user.
+Rule 2: one wrong key spoils nothing else: the rest is handed on, so that all problems can be told at once.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from procwatch.config.expand import without
+from procwatch.config.fields import NotSupportedYetError
+from procwatch.config.layers import Layers, within_unit
+from procwatch.config.locate import KeyPath
+from procwatch.config.schema import BuildTable, ServiceTable, Table, WatchToml, sub_table
+from procwatch.config.source import Document
+from procwatch.config.values import MAX_NAME_CHARS, similar
+from procwatch.errors import Problem
+
+# More is not read by anybody, and a hostile file has tens of thousands.
+MAX_PROBLEMS = 100
+# As long as the longest name.
+_SHOWN_CHARS = MAX_NAME_CHARS
+
+# Words of other tools, and ours for them.
+HINTS = {
+    "depends_on": ("needs",),
+    "command": ("run",),
+    "cmd": ("run",),
+    "cwd": ("dir",),
+    "working_dir": ("dir",),
+    "environment": ("env",),
+    "healthcheck": ("ready", "health"),
+    "inputs": ("watch",),
+    "sources": ("watch",),
+    "exclude": ("ignore",),
+    "profiles": ("groups",),
+}
+_NAME_RULE = (
+    'a name begins with a letter or digit, has only letters, digits, "_", "." and "-", '
+    f"and at most {MAX_NAME_CHARS} characters"
+)
+# What pydantic found wrong with a type -> what it must be.
+_NOUNS = {
+    "list_type": "a list",
+    "dict_type": "a table",
+    "model_type": "a table",
+    "string_type": "a string",
+    "too_short": "a list with something in it",
+}
+
+
+class EnoughError(Exception):
+    """MAX_PROBLEMS have been found; looking for more is not worth the time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """All that is wrong so far, and the paths about which nothing more is to be said."""
+
+    layers: Layers
+    problems: dict[Problem, None] = field(default_factory=dict)
+    broken: set[KeyPath] = field(default_factory=set)
+
+    def add(self, problem: Problem) -> None:
+        """One problem; one that is known already counts once. Raises EnoughError when there are too many."""
+        if len(self.problems) >= MAX_PROBLEMS and problem not in self.problems:
+            raise EnoughError
+        self.problems[problem] = None
+
+    def report(self, path: KeyPath, message: str, *, on_key: bool = False) -> None:
+        """A problem with what stands at `path`."""
+        self.add(self.layers.problem(path, told(path, message), on_key=on_key))
+
+    def is_broken(self, path: KeyPath) -> bool:
+        """Whether a key of a build or service, or its default, is known to be wrong."""
+        return path in self.broken or ("defaults", path[0], *path[2:]) in self.broken
+
+
+def check(document: Document, findings: Findings) -> Document:
+    """Check every key by itself; what comes back is the part of the document that is right.
+
+    Of what is known to be broken nothing is told again.
+    """
+    known = frozenset(findings.broken)
+    while errors := _errors(document):
+        found = [(_real_path(document, error["loc"]), error) for error in errors]
+        findings.broken.update(path for path, _ in found)
+        for path, error in (each for each in found if each[0] not in known):
+            findings.add(_problem(document, path, error, findings.layers))
+        document = without(document, [path for path, _ in found])
+    return without(document, known)
+
+
+def _errors(document: Document) -> list[ErrorDetails]:
+    try:
+        WatchToml.model_validate(document)
+    except ValidationError as error:
+        return error.errors(include_url=False)
+    return []
+
+
+def _real_path(document: Document, loc: Iterable[int | str]) -> KeyPath:
+    """The part of pydantic's path that leads through the document: it also names branches and missing keys."""
+    path: KeyPath = ()
+    here: Any = document
+    for part in loc:
+        is_there = part in here if isinstance(here, dict) else isinstance(here, list) and isinstance(part, int)
+        if is_there:
+            here = here[part]
+            path = (*path, part)
+    return path
+
+
+def owner(path: KeyPath) -> tuple[str, KeyPath]:
+    """How messages call the table around a path, and the rest of the path inside it."""
+    if len(path) > 1 and path[0] in ("build", "service"):
+        return f"{path[0]} {shown(path[1])}", path[2:]
+    if len(path) > 1 and path[0] == "groups":
+        return f"group {shown(path[1])}", path[2:]
+    if len(path) > 1 and path[0] == "defaults":
+        return f"defaults.{path[1]}", path[2:]
+    if path and path[0] in ("project", "watch", "defaults"):
+        return str(path[0]), path[1:]
+    return "", path
+
+
+def told(path: KeyPath, message: str) -> str:
+    """A message with the name of the table that it is about."""
+    who, _ = owner(path)
+    return f"{who}: {message}" if who else message
+
+
+def inside(path: KeyPath) -> str:
+    """How messages call a key inside its table: "stop.grace", or "an entry of watch"."""
+    _, rest = owner(path)
+    keys = ".".join(part for part in rest if isinstance(part, str))
+    return f"an entry of {keys}" if rest and isinstance(rest[-1], int) and keys else keys
+
+
+def shown(value: object) -> str:
+    """A value as it may stand in a message."""
+    if isinstance(value, str):
+        short = value if len(value) <= _SHOWN_CHARS else f"{value[:_SHOWN_CHARS]}..."
+        return json.dumps(str(short), ensure_ascii=False)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return str(value)[:_SHOWN_CHARS]
+    if isinstance(value, (dt.date, dt.time)):
+        return "a date or time"
+    if isinstance(value, dict):
+        return "a table"
+    return "a list" if value else "an empty list"
+
+
+def _problem(document: Document, path: KeyPath, error: ErrorDetails, layers: Layers) -> Problem:
+    """One error of pydantic's, at its place and in our words."""
+    kind = error["type"]
+    if kind == "extra_forbidden":
+        return layers.problem(path, told(path[:-1], _unknown_key(path, error["input"])), on_key=True)
+    if error["loc"][-1:] == ("[key]",):
+        return layers.problem(path, told(path, _NAME_RULE), on_key=True)
+    if kind in ("string_pattern_mismatch", "string_too_long"):
+        return layers.problem(path, told(path, f"{shown(error['input'])} is not a name: {_NAME_RULE}"))
+    if kind == "missing":
+        return layers.problem(path, told(path, f'{inside(path)} has no "{error["loc"][-1]}"'))
+    reason = error.get("ctx", {}).get("error")
+    if isinstance(reason, NotSupportedYetError):
+        return _not_yet(path, reason, layers)
+    noun = str(reason) if reason is not None else _NOUNS.get(kind, "of another type")
+    return layers.problem(path, _wrong_value(path, noun, _at(document, path)))
+
+
+def _not_yet(path: KeyPath, reason: NotSupportedYetError, layers: Layers) -> Problem:
+    """A key or value whose feature comes later."""
+    name = inside(path) or str(path[-1])
+    what = f'"{name}"' if reason.word is None else f'{name} = "{reason.word}"'
+    return layers.problem(path, told(path, f"{what} is {reason}"), on_key=reason.word is None)
+
+
+def _wrong_value(path: KeyPath, noun: str, value: object) -> str:
+    """`service "web": port must be a port number, not "x"; advice`."""
+    noun, _, advice = noun.partition("; ")
+    if noun == "a list" and isinstance(value, str):
+        advice = f"write [{shown(value)}]"
+    who, _ = owner(path)
+    key = inside(path)
+    subject = f"{who}: {key}" if who and key else who or key
+    # "a table, not a table" says nothing: there the advice tells what is wrong inside.
+    but = "" if noun.startswith(shown(value)) else f", not {shown(value)}"
+    return f"{subject} must be {noun}{but}" + (f"; {advice}" if advice else "")
+
+
+def _at(document: object, path: KeyPath) -> object:
+    for part in path:
+        document = document[part]  # type: ignore[index]  # `_real_path` has been there
+    return document
+
+
+def _unknown_key(path: KeyPath, value: object) -> str:
+    """What is wrong with a key that does not exist, and which was probably meant."""
+    key, before = str(path[-1]), "".join(f"{part}." for part in owner(path)[1][:-1] if isinstance(part, str))
+    known = list(_fields(path[:-1]))
+    what = "table" if isinstance(value, dict) and len(path) == 1 else "key"
+    said = f"unknown {what} {shown(before + key)}"
+    if meant := [f'"{before}{word}"' for word in HINTS.get(key, ()) if word in known]:
+        return f"{said}; did you mean {' or '.join(meant)}?"
+    if key in HINTS and "groups" in HINTS[key]:
+        return f'{said}; did you mean the table "groups"?'
+    if (rest := within_unit(path)) and len(rest) == 1 and (other := _other_kind(path, key)):
+        return f"{said}; it is a key of {other}"
+    if close := similar(key, known):
+        return f'{said}; did you mean "{before}{close}"?'
+    return f"{said}; the keys here are: {', '.join(known)}" if before else said
+
+
+def _other_kind(path: KeyPath, key: str) -> str | None:
+    """The kind of table that has this key, if the one it stands in is the other one."""
+    is_build = "build" in path[:2]
+    others: type[Table] = ServiceTable if is_build else BuildTable
+    return ("services" if is_build else "builds") if key in others.model_fields else None
+
+
+def _fields(path: KeyPath) -> Iterable[str]:
+    """The keys that may stand in the table at a path."""
+    table: type[Table] = WatchToml
+    for part in path:
+        declared = table.model_fields.get(part) if isinstance(part, str) else None
+        # A name or an index: what it holds is the table that the key before it is of.
+        table = (sub_table(declared.annotation) if declared else None) or table
+    return table.model_fields

@@ -1,0 +1,235 @@
+"""From a folder to a Project: find the files, read, merge, expand, check and translate them.
+
+Rule 1: all problems are told at once, sorted by their place; only what is not TOML at all is told alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from procwatch.config.check import EnoughError, Findings, check, inside
+from procwatch.config.expand import expand_document
+from procwatch.config.layers import Layers, long_form, overlay
+from procwatch.config.procfile import (
+    DEFAULT_BASE_PORT,
+    Instance,
+    Procfile,
+    instances,
+    parse_concurrency,
+    read_procfile,
+)
+from procwatch.config.resolve import Names, check_groups
+from procwatch.config.schema import WatchToml
+from procwatch.config.source import Document, Source, read_toml
+from procwatch.config.translate import Scope, translate
+from procwatch.config.understood import effective, filled
+from procwatch.config.values import MAX_PORT
+from procwatch.config.variables import Variables, gather, replaced
+from procwatch.core.model import Project
+from procwatch.errors import ConfigError, Problem, UsageError
+
+WATCH_TOML = "watch.toml"
+PROCFILE = "Procfile"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A project and what it was made from.
+
+    `files` have been read, and a change of one can change the project. `document` is watch.toml as understood, with
+    every default, `expanded` the same with its variables replaced.
+    """
+
+    project: Project
+    warnings: tuple[Problem, ...]
+    files: tuple[Path, ...]
+    document: Document
+    expanded: Document
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What the command line asks for."""
+
+    start: Path
+    environ: Mapping[str, str]
+    env_files: tuple[str, ...]
+    concurrency: str | None
+
+    def label(self, path: Path) -> str:
+        """How messages call a file: as it can be opened from here."""
+        return os.path.relpath(path, self.start)
+
+
+def load(
+    start: Path,
+    *,
+    file: Path | None = None,
+    environ: Mapping[str, str],
+    env_files: tuple[str, ...] = (),
+    concurrency: str | None = None,
+) -> Loaded:
+    """The project of a folder, or of the one above that has a watch.toml; a ConfigError with all that is wrong.
+
+    `file` is -f (a watch.toml or a Procfile), `env_files` -e, which replace those of the project, `concurrency` -c.
+    """
+    start = start.absolute()
+    request = _Request(start, environ, env_files, concurrency)
+    path = find(start) if file is None else start / file
+    if _is_procfile(path):
+        return _load(request, path.parent, (), path)
+    return _load(request, path.parent, _read(request, path), None)
+
+
+def find(start: Path) -> Path:
+    """The watch.toml or Procfile that counts in a folder; a UsageError says what to do if there is none."""
+    folders = [start, *start.parents]
+    candidates = [start / WATCH_TOML, start / PROCFILE]
+    candidates += [folder / name for name in (WATCH_TOML, PROCFILE) for folder in folders[1:]]
+    found = next((path for path in candidates if os.path.lexists(path)), None)
+    if found is None:
+        raise UsageError(
+            f"there is no {WATCH_TOML} here or in a folder above, and no {PROCFILE}; `procwatch init` writes one"
+        )
+    return found
+
+
+def _is_procfile(path: Path) -> bool:
+    """Procfile, or a variant such as Procfile.dev."""
+    return path.name == PROCFILE or path.name.startswith(f"{PROCFILE}.")
+
+
+def _read(request: _Request, path: Path) -> tuple[Source, ...]:
+    """watch.toml and, if there is one, the watch.local.toml beside it."""
+    local = path.with_name(f"{path.stem}.local{path.suffix}")
+    sources: list[Source] = []
+    problems: list[Problem] = []
+    for each in (path, local) if os.path.lexists(local) else (path,):
+        try:
+            sources.append(read_toml(each, request.label(each)))
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(tuple(problems))
+    return tuple(sources)
+
+
+def _load(request: _Request, folder: Path, sources: tuple[Source, ...], alone: Path | None) -> Loaded:
+    """Everything after reading; `alone` is a Procfile without a watch.toml."""
+    document: Document = {} if alone is None else {"project": {"procfile": alone.name}}
+    for source in sources:
+        document = dict(_tables(overlay(document, long_form(source.document))))
+    findings = Findings(Layers(sources))
+    try:
+        return _understand(request, folder, document, findings)
+    except EnoughError:
+        findings.problems[Problem("there may be more problems; mend these first")] = None
+        raise _config_error(findings) from None
+
+
+def _config_error(findings: Findings) -> ConfigError:
+    """All problems in the order of their places; what has none comes last."""
+
+    def place(problem: Problem) -> tuple[bool, str, int, int]:
+        where = problem.location
+        return (True, "", 0, 0) if where is None else (False, where.file, where.line, where.column)
+
+    return ConfigError(tuple(sorted(findings.problems, key=place)))
+
+
+def _tables(value: object) -> Document:
+    return value if isinstance(value, dict) else {}
+
+
+def _understand(request: _Request, folder: Path, document: Document, findings: Findings) -> Loaded:
+    """From a merged document to a project; a ConfigError if anything was found wrong."""
+    if request.env_files:
+        project = _tables(document.get("project"))
+        document = document | {"project": project | {"env_file": replaced(request.start, folder, request.env_files)}}
+    variables = gather(document, folder, request.environ, findings)
+    expanded, right = _expand_and_check(document, variables, findings)
+    procfile = _procfile(request, folder, right, findings)
+    parsed = WatchToml.model_validate(effective(right, procfile))
+    copies, counted = _copies(request, procfile, variables, findings)
+    groups = {name: tuple(members) for name, members in parsed.groups.items()}
+    names = Names(_names(parsed.build, "build", findings), _names(parsed.service, "service", findings), groups, counted)
+    scope = Scope(folder, check_groups(names, findings), findings, copies)
+    made = translate(parsed, scope, variables.env_files)
+    if findings.problems:
+        raise _config_error(findings)
+    env_files = [name for name in made.env_files if (folder / name) in variables.read]
+    facts: Document = {"name": made.name, "jobs": made.jobs, "env_file": env_files}
+    whole, all_expanded = (filled(effective(each, procfile), facts) for each in (document, expanded))
+    files = [source.path for source in findings.layers.sources]
+    files += [procfile.text.path] if procfile else []
+    warnings = _warnings(made, folder, procfile, findings)
+    return Loaded(made, warnings, (*files, *variables.read), whole, all_expanded)
+
+
+def _expand_and_check(document: Document, variables: Variables, findings: Findings) -> tuple[Document, Document]:
+    """The document with its variables replaced, and the part of it that is right."""
+    expanded, faults = expand_document(document, variables.lookup)
+    findings.broken.update(path for path, _ in faults)
+    for path, message in faults:
+        findings.report(path, f"{inside(path)}: {message}")
+    return expanded, check(expanded, findings)
+
+
+def _names(known: Iterable[str], kind: str, findings: Findings) -> dict[str, None]:
+    """The names of a kind: also of tables of which nothing is right, so that their uses are not told to be wrong."""
+    wrong = (path for path in findings.broken if len(path) == 2 and path[0] == kind)
+    return dict.fromkeys((*known, *(str(path[1]) for path in wrong)))
+
+
+def _procfile(request: _Request, folder: Path, document: Document, findings: Findings) -> Procfile | None:
+    """The Procfile that the project names. One that cannot be read ends the search: its names are not known."""
+    name = _tables(document.get("project")).get("procfile")
+    if not isinstance(name, str):
+        return None
+    try:
+        procfile = read_procfile(folder / name, request.label(folder / name))
+    except ConfigError as error:
+        for problem in error.problems:
+            if problem.location is None:
+                findings.report(("project", "procfile"), f"procfile: {problem.message}")
+            else:
+                findings.add(problem)
+        raise _config_error(findings) from None
+    for problem in procfile.problems:
+        findings.add(problem)
+    return procfile
+
+
+def _copies(
+    request: _Request, procfile: Procfile | None, variables: Variables, findings: Findings
+) -> tuple[dict[str, tuple[Instance, ...]], dict[str, tuple[str, ...]]]:
+    """What to start of each service of the Procfile, and the names of those that `-c` asks a number of."""
+    asked = request.concurrency
+    if procfile is None:
+        if asked is not None:
+            raise UsageError(f"-c {asked}: only processes of a Procfile can be counted; replicas are not supported yet")
+        return {}, {}
+    counts = {} if asked is None else parse_concurrency(asked, [process.name for process in procfile.processes])
+    port = variables.port
+    if port is not None and not (port.isascii() and port.isdigit() and 1 <= int(port[:6]) <= MAX_PORT):
+        findings.add(Problem(f'PORT is "{port[:20]}", and the ports of a Procfile are counted from it; set a number'))
+        port = None
+    try:
+        found = instances(procfile, counts, DEFAULT_BASE_PORT if port is None else int(port))
+    except ConfigError as error:
+        for problem in error.problems:
+            findings.add(problem)
+        return {}, {}
+    copies = {process.name: found[process.name] for process in procfile.services}
+    return copies, {name: tuple(each.name for each in copies[name]) for name in counts}
+
+
+def _warnings(project: Project, folder: Path, procfile: Procfile | None, findings: Findings) -> tuple[Problem, ...]:
+    """What is allowed but probably not meant."""
+    if not project.services and procfile is None and (folder / PROCFILE).is_file():
+        message = 'no service here, and the Procfile beside it is not read; [project] procfile = "Procfile" takes it in'
+        return (findings.layers.problem((), message),)
+    return ()

@@ -1,0 +1,171 @@
+"""Procfile and .env: the only door to honcho's and python-dotenv's parsing.
+
+Rule 1: no line is dropped in silence: what is neither understood nor blank nor a comment is a problem with its place.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from procwatch.config.source import Text, read_text
+from procwatch.config.values import MAX_NAME_CHARS, MAX_PORT, NAME_PATTERN, similar
+from procwatch.errors import ConfigError, Problem, UsageError
+
+# foreman's first port where PORT is not set.
+DEFAULT_BASE_PORT = 5000
+# A process type of this name is a build that runs once, before the others.
+RELEASE = "release"
+# A type this often is a slip of the pen, and its ports would run into those of the next one.
+MAX_INSTANCES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One line of a Procfile."""
+
+    name: str
+    command: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Procfile:
+    """A Procfile's lines, in their order, and what is wrong with others of them."""
+
+    text: Text
+    processes: tuple[Process, ...]
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def services(self) -> tuple[Process, ...]:
+        """All of them but the release."""
+        return tuple(process for process in self.processes if process.name != RELEASE)
+
+    @property
+    def release(self) -> Process | None:
+        """What runs once, before the others."""
+        return next((process for process in self.processes if process.name == RELEASE), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One process to start: `name` is "web", or "web.2" where `-c` asks for a number of them."""
+
+    name: str
+    port: int
+
+
+def read_procfile(path: Path, label: str) -> Procfile:
+    """A Procfile; a ConfigError if it cannot be read at all."""
+    text = read_text(path, label, allow_bom=True)
+    processes: dict[str, Process] = {}
+    problems: list[Problem] = []
+    for number, line in enumerate(text.lines, 1):
+        line = line.strip(" \t\r")  # noqa: PLW2901 - the same line, without its ends
+        if not line or line.startswith("#"):
+            continue
+        found = _parse_line(line)
+        if found is None:
+            problems.append(text.problem('not a line of a Procfile; expected "name: command"', number))
+        elif found[0] in processes:
+            before = processes[found[0]].line
+            problems.append(text.problem(f'"{found[0]}" is there already, in line {before}', number, 1, len(found[0])))
+        elif wrong := _name_problems(text, found[0], number):
+            problems += wrong
+        else:
+            processes[found[0]] = Process(*found, number)
+    if not processes and not problems:
+        problems.append(text.problem('no process here; expected lines such as "web: command"', 1, 1, 1))
+    return Procfile(text, tuple(processes.values()), tuple(problems))
+
+
+def _parse_line(line: str) -> tuple[str, str] | None:
+    """Name and command as honcho reads them; None where it would drop the line, or a part of it."""
+    from honcho.environ import parse_procfile  # noqa: PLC0415 - most projects have no Procfile
+
+    if "\0" in line or len(line.splitlines()) != 1:
+        return None
+    return next(iter(parse_procfile(line).processes.items()), None)
+
+
+def _name_problems(text: Text, name: str, line: int) -> list[Problem]:
+    """honcho takes a few names that nothing else here does."""
+    # Room is left for the ".100" of an instance.
+    if re.match(NAME_PATTERN, name) and len(name) <= MAX_NAME_CHARS - 4:
+        return []
+    message = f"a name begins with a letter or digit and has at most {MAX_NAME_CHARS - 4} characters"
+    return [text.problem(message, line, 1, len(name))]
+
+
+def instances(procfile: Procfile, counts: Mapping[str, int], base_port: int) -> dict[str, tuple[Instance, ...]]:
+    """What to start of each type. The ports are foreman's, and do not depend on which types are wanted."""
+    from honcho.environ import expand_processes  # noqa: PLC0415 - most projects have no Procfile
+
+    commands = {process.name: process.command for process in procfile.processes}
+    found: dict[str, tuple[Instance, ...]] = dict.fromkeys(commands, ())
+    for params in expand_processes(commands, concurrency=dict(counts), port=base_port):
+        kind = params.name.rpartition(".")[0]
+        port = int(params.env["PORT"])
+        if port > MAX_PORT:
+            line = next(process.line for process in procfile.processes if process.name == kind)
+            message = f'"{kind}" would get the port {port}; PORT is {base_port}, and {MAX_PORT} is the last'
+            raise ConfigError((procfile.text.problem(message, line, 1, len(kind)),))
+        found[kind] = (*found[kind], Instance(params.name if kind in counts else kind, port))
+    return found
+
+
+def parse_concurrency(written: str, known: Iterable[str]) -> dict[str, int]:
+    """The numbers of `-c web=2,worker=3`; a UsageError names what is wrong."""
+    names = [name for name in known if name != RELEASE]
+    counts: dict[str, int] = {}
+    for part in written.split(","):
+        name, equals, number = (piece.strip() for piece in part.partition("="))
+        if not equals or not re.fullmatch(r"[0-9]{1,4}", number) or int(number) > MAX_INSTANCES:
+            raise UsageError(f'-c {written}: "{part}" is not NAME=NUMBER with a number from 0 to {MAX_INSTANCES}')
+        if name not in names:
+            meant = similar(name, names)
+            advice = f'did you mean "{meant}"?' if meant else f"processes are: {', '.join(names) or 'none'}"
+            raise UsageError(f'-c {written}: there is no process "{name}" in the Procfile; {advice}')
+        if name in counts:
+            raise UsageError(f'-c {written}: "{name}" is there twice')
+        counts[name] = int(number)
+    return counts
+
+
+def read_env_file(path: Path, label: str | None = None) -> dict[str, str]:
+    """The variables of a .env file; a ConfigError with all lines that are wrong.
+
+    `export NAME=value`, quotes, empty values and comments are understood. A value is what it says: unlike in a shell
+    `$` is an ordinary character, as it is for foreman and `docker run --env-file`.
+    """
+    from dotenv.parser import parse_stream  # noqa: PLC0415 - many projects have no .env file
+
+    text = read_text(path, label or str(path), allow_bom=True)
+    if "\0" in text.text:
+        line = text.text[: text.text.index("\0")].count("\n") + 1
+        raise ConfigError((text.problem("found the character U+0000", line),))
+    values: dict[str, str] = {}
+    problems: list[Problem] = []
+    for binding in parse_stream(io.StringIO(text.text, newline="")):
+        if binding.key is not None and binding.value is not None:
+            values[binding.key] = binding.value
+        elif binding.key is not None or binding.error:
+            said = binding.original.string
+            blank = said[: len(said) - len(said.lstrip())]
+            line = binding.original.line + blank.count("\n")
+            problems.append(text.problem(_env_fault(said), line))
+    if problems:
+        raise ConfigError(tuple(problems))
+    return values
+
+
+def _env_fault(said: str) -> str:
+    """What is wrong with a line of a .env file."""
+    value = said.partition("=")[2].strip()
+    if value[:1] in ("'", '"') and value.count(value[0]) == 1:
+        return "this value has an opening quote but no closing one"
+    return "expected NAME=value"

@@ -1,0 +1,346 @@
+"""Checked tables -> core.model: what several keys mean together.
+
+Rule 1: every problem is reported at its key and the translation goes on; its result counts only if there was none.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from procwatch.config.check import Findings
+from procwatch.config.layers import PROBE_KINDS
+from procwatch.config.locate import KeyPath
+from procwatch.config.procfile import Instance
+from procwatch.config.resolve import Names
+from procwatch.config.schema import (
+    BuildHooksTable,
+    BuildTable,
+    ReadyTable,
+    ServiceHooksTable,
+    ServiceTable,
+    UnitTable,
+    WatchToml,
+)
+from procwatch.config.variables import read_or_report
+from procwatch.core import graph
+from procwatch.core.model import (
+    DEFAULT_READY,
+    Build,
+    Command,
+    DelayProbe,
+    HttpProbe,
+    LogProbe,
+    Need,
+    NotifyProbe,
+    Probe,
+    ProbeTiming,
+    Project,
+    RestartPolicy,
+    RunProbe,
+    Service,
+    StopPolicy,
+    TcpProbe,
+    WatchSettings,
+)
+from procwatch.errors import Problem
+
+# How often files are compared with `engine = "poll"` and no interval of its own.
+DEFAULT_POLL_S = 0.5
+# After as many cycles one has seen the point, and a hostile file has thousands.
+_MAX_CYCLES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a translation needs to know. `instances`: the Procfile's services by their short name."""
+
+    folder: Path
+    names: Names
+    findings: Findings
+    instances: Mapping[str, tuple[Instance, ...]] = field(default_factory=dict)
+
+    def report(self, path: KeyPath, message: str, *, on_key: bool = False) -> None:
+        """A problem with what stands at `path`."""
+        self.findings.report(path, message, on_key=on_key)
+
+
+def translate(file: WatchToml, scope: Scope, env_files: tuple[str, ...]) -> Project:
+    """The project, which counts only if nothing was found wrong. `env_files` are the project's."""
+    builds = {f"build.{name}": _build(scope, name, table) for name, table in file.build.items()}
+    services = {
+        service.name: service for name, table in file.service.items() for service in _services(scope, name, table)
+    }
+    units: dict[str, Build | Service] = {**builds, **services}
+    _check_manual(scope, file, units)
+    _check_cycles(scope, units)
+    default = _default(scope, file.project.default)
+    if not units and not scope.findings.problems and not scope.names.copies:
+        scope.report((), "nothing to run; declare a [build.NAME] or a [service.NAME], or name a Procfile in [project]")
+    order = () if scope.findings.problems else graph.order(_edges(units))
+    project = file.project
+    return Project(
+        name=project.name or scope.folder.name or "project",
+        folder=str(scope.folder),
+        builds={name: builds[name] for name in order if name in builds},
+        services={name: services[name] for name in order if name in services},
+        groups=_groups(scope.names),
+        default=default,
+        shell=tuple(project.shell),
+        env=project.env,
+        env_files=env_files,
+        jobs=project.jobs or os.cpu_count() or 1,
+        watch=_watch(file),
+    )
+
+
+def _watch(file: WatchToml) -> WatchSettings:
+    poll_s = file.watch.poll
+    if poll_s is None and file.watch.engine == "poll":
+        poll_s = DEFAULT_POLL_S
+    return WatchSettings(
+        ignore=tuple(file.watch.ignore),
+        gitignore=file.watch.gitignore,
+        quiet_s=file.watch.quiet,
+        max_wait_s=file.watch.max_wait,
+        poll_s=poll_s,
+    )
+
+
+def _groups(names: Names) -> dict[str, tuple[str, ...]]:
+    """Groups with full names; a service of which `-c` makes several is a group of them."""
+    groups = {group: names.find(group) for group in names.groups}
+    return groups | {service: names.find(f"service.{service}") for service in names.copies if service not in groups}
+
+
+def _default(scope: Scope, written: list[str]) -> tuple[str, ...]:
+    """What a bare start starts: as in `start`, a name that is both means the service."""
+    found: dict[str, None] = {}
+    for index, name in enumerate(written):
+        try:
+            found |= dict.fromkeys(scope.names.find(name, "service"))
+        except ValueError as error:
+            scope.report(("project", "default", index), f"default lists {error}")
+    return tuple(found)
+
+
+# --- builds and services ---------------------------------------------------------------------------------------------
+
+
+def _build(scope: Scope, name: str, table: BuildTable) -> Build:
+    path: KeyPath = ("build", name)
+    _check_files(scope, path, table)
+    return Build(
+        name=f"build.{name}",
+        run=_run(scope, path, table),
+        needs=_needs(scope, path, table),
+        watch=tuple(table.watch),
+        ignore=tuple(table.ignore),
+        dir=table.dir,
+        env=table.env,
+        env_files=tuple(table.env_file),
+        hooks=_hooks(table.hooks),
+        terminal=table.log.terminal,
+        color=table.log.color,
+        timeout_s=table.timeout,
+        on_change=table.on_change,
+        at_start=table.at_start,
+        unchanged=table.unchanged,
+        lock=table.lock,
+        manual=table.manual,
+    )
+
+
+def _services(scope: Scope, name: str, table: ServiceTable) -> list[Service]:
+    """The service, or as many of it as `-c` asks for."""
+    path: KeyPath = ("service", name)
+    _check_files(scope, path, table)
+    if table.restart.max_delay < table.restart.min_delay:
+        scope.report((*path, "restart"), "restart.max_delay is less than restart.min_delay")
+    copies = scope.instances.get(name)
+    if copies is None:
+        return [_service(scope, name, table, None)]
+    if table.port is not None and len(copies) > 1:
+        scope.report((*path, "port"), f"all {len(copies)} of -c would open this port; leave it out and use $PORT")
+    return [_service(scope, copy.name, table, copy.port, declared=name) for copy in copies]
+
+
+def _service(
+    scope: Scope, name: str, table: ServiceTable, given_port: int | None, declared: str | None = None
+) -> Service:
+    path: KeyPath = ("service", declared or name)
+    return Service(
+        name=f"service.{name}",
+        run=_run(scope, path, table),
+        needs=_needs(scope, path, table),
+        watch=tuple(table.watch),
+        ignore=tuple(table.ignore),
+        dir=table.dir,
+        env=table.env,
+        env_files=tuple(table.env_file),
+        hooks=_hooks(table.hooks),
+        terminal=table.log.terminal,
+        color=table.log.color,
+        stop=StopPolicy(table.stop.signal, table.stop.grace, table.stop.to),
+        port=table.port,
+        given_port=given_port,
+        ready=_ready(scope, path, table, table.port or given_port),
+        timing=_timing(table.ready),
+        switch=table.switch,
+        reload_signal=table.reload_signal,
+        restart=RestartPolicy(
+            table.restart.policy, table.restart.min_delay, table.restart.max_delay, table.restart.stable
+        ),
+        stdin=table.stdin,
+        autostart=table.autostart,
+    )
+
+
+def _run(scope: Scope, path: KeyPath, table: UnitTable) -> Command:
+    if table.run is None and not scope.findings.is_broken((*path, "run")):
+        scope.report(path, 'has no "run"; say what to run, such as run = ["program", "argument"]')
+    return table.run or ""
+
+
+def _hooks(table: BuildHooksTable | ServiceHooksTable) -> dict[str, tuple[Command, ...]]:
+    return {name: commands for name, commands in table if commands}
+
+
+def _check_files(scope: Scope, path: KeyPath, table: UnitTable) -> None:
+    """The working folder and the env files must be there: a start would only find out later."""
+    where = scope.folder / table.dir
+    try:
+        missing = None if where.is_dir() else "is not a folder" if where.exists() else "does not exist"
+    except OSError as error:
+        missing = f"cannot be read: {os.strerror(error.errno or 0).lower()}"
+    if missing:
+        scope.report((*path, "dir"), f'dir "{table.dir}" {missing}')
+    for index, name in enumerate(table.env_file):
+        read_or_report(scope.folder, name, (*path, "env_file", index), scope.findings)
+
+
+# --- needs -----------------------------------------------------------------------------------------------------------
+
+
+def _needs(scope: Scope, path: KeyPath, table: UnitTable) -> tuple[Need, ...]:
+    """All needs by their full names. What is named itself counts, whatever a group says of it."""
+    direct: dict[str, Need] = {}
+    grouped: dict[str, Need] = {}
+    for index, entry in enumerate(table.needs):
+        where = _need_path(path, table, index)
+        try:
+            names = scope.names.find(entry.name)
+        except ValueError as error:
+            scope.report(where, f"needs {error}")
+            continue
+        is_group = entry.name in scope.names.groups
+        if entry.until and names and not any(name.startswith("service.") for name in names):
+            scope.report(where, f'"until" is for services, and "{entry.name}" is not one')
+        for name in names:
+            if name in direct and not is_group:
+                scope.report(where, f'needs "{name}" twice')
+            restart = name.startswith("build.") if entry.restart is None else entry.restart
+            (grouped if is_group else direct)[name] = Need(name, restart, entry.until or "ready")
+    return tuple((grouped | direct).values())
+
+
+def _need_path(path: KeyPath, table: UnitTable, index: int) -> KeyPath:
+    """Of a list with one entry the whole list is shown, which is more to see."""
+    return (*path, "needs") if len(table.needs) == 1 else (*path, "needs", index)
+
+
+def _check_manual(scope: Scope, file: WatchToml, units: Mapping[str, Build | Service]) -> None:
+    """Nothing may need a build that runs only when asked for."""
+    for unit in units.values():
+        for need in unit.needs:
+            build = units.get(need.name)
+            if isinstance(build, Build) and build.manual:
+                where = _where_needed(scope, file, unit.name, need.name)
+                scope.report(where, f'needs "{need.name}", which is manual: it runs only when asked for by name')
+
+
+def _where_needed(scope: Scope, file: WatchToml, unit: str, need: str) -> KeyPath:
+    """Where a need of a unit is written."""
+    kind, _, short = unit.partition(".")
+    declared = next((name for name, copies in scope.names.copies.items() if short in copies), short)
+    table: UnitTable = file.build[declared] if kind == "build" else file.service[declared]
+    for index, entry in enumerate(table.needs):
+        try:
+            if need in scope.names.find(entry.name):
+                return _need_path((kind, declared), table, index)
+        except ValueError:  # reported where it was resolved
+            continue
+    return (kind, declared)
+
+
+def _edges(units: Mapping[str, Build | Service]) -> dict[str, tuple[str, ...]]:
+    return {name: tuple(need.name for need in unit.needs) for name, unit in units.items()}
+
+
+def _check_cycles(scope: Scope, units: Mapping[str, Build | Service]) -> None:
+    """Each cycle is told with its path, at a need of it that is written in a file."""
+    edges = _edges(units)
+    for _ in range(_MAX_CYCLES):
+        around = graph.cycle(edges)
+        if around is None:
+            return
+        written = [(kind, short, "needs") for kind, _, short in (name.partition(".") for name in around[:-1])]
+        first = next((at for at, path in enumerate(written) if scope.findings.layers.has(path)), 0)
+        turned = (*around[first:-1], *around[: first + 1])
+        scope.report(written[first], f"needs itself: {' -> '.join(turned)}")
+        edges[around[-2]] = tuple(name for name in edges[around[-2]] if name != around[-1])
+    scope.findings.add(Problem("there may be more cycles; mend these first"))
+
+
+# --- probes ----------------------------------------------------------------------------------------------------------
+
+
+def _timing(ready: ReadyTable | None) -> ProbeTiming:
+    return ProbeTiming() if ready is None else ProbeTiming(ready.interval, ready.timeout, ready.deadline)
+
+
+def _ready(scope: Scope, path: KeyPath, table: ServiceTable, port: int | None) -> Probe:
+    """When it is ready; `port` is its own, or the Procfile's."""
+    ready = table.ready
+    kinds = [] if ready is None else [kind for kind in PROBE_KINDS if getattr(ready, kind) is not None]
+    if ready is None or not kinds:
+        if ready is not None and ready.status is not None and not scope.findings.is_broken((*path, "ready", "http")):
+            scope.report((*path, "ready", "status"), 'ready.status is for a probe with "http"')
+        return DEFAULT_READY if table.port is None else TcpProbe(table.port)
+    if len(kinds) > 1:
+        both = " and ".join(f'"{kind}"' for kind in kinds)
+        scope.report((*path, "ready", kinds[-1]), f"ready has {both}; just one of these can be", on_key=True)
+    elif ready.status is not None and ready.http is None:
+        scope.report((*path, "ready", "status"), 'ready.status is for a probe with "http"')
+    return _network_probe(scope, path, ready, port) or _other_probe(ready)
+
+
+def _network_probe(scope: Scope, path: KeyPath, ready: ReadyTable, port: int | None) -> Probe | None:
+    """A probe that connects, if it is one; without an address it asks the service's own port."""
+    asked = ready.http or ready.tcp
+    if asked is None:
+        return None
+    number = asked.port or port
+    if number is None:
+        kind, example = ("http", "http://127.0.0.1:8000/health") if ready.http else ("tcp", "127.0.0.1:5432")
+        if not any(scope.findings.is_broken((*path, key)) for key in ("port", "listen", "proxy")):
+            advice = f'add "port", or write an address such as "{example}"'
+            scope.report((*path, "ready", kind), f"ready.{kind} has no port to ask; {advice}")
+        number = 1
+    if ready.http:
+        target = ready.http
+        return HttpProbe(number, target.path, target.host, ready.status, target.tls)
+    return TcpProbe(number, asked.host)
+
+
+def _other_probe(ready: ReadyTable) -> Probe:
+    """A probe that does not connect."""
+    if ready.run is not None:
+        return RunProbe(ready.run)
+    if ready.log is not None:
+        return LogProbe(ready.log)
+    if ready.delay is not None:
+        return DelayProbe(ready.delay)
+    return NotifyProbe()

@@ -1,0 +1,91 @@
+"""What the engine tells -> text or JSON on standard output.
+
+Rule 1: with `--json` standard output carries events and nothing else. Output of processes, and procwatch's own words,
+        then go to standard error if that is a terminal; a report goes there in any case.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from procwatch.core.messages import Notice
+from procwatch.core.model import Project, Terminal
+from procwatch.output.channel import Channel
+from procwatch.output.events import as_json
+from procwatch.output.prefix import Prefixes, is_terminal, wants_color
+from procwatch.output.report import Handle, Reporter
+from procwatch.output.screen import Screen
+
+# How long the end of procwatch waits for a reader that is slow but not gone.
+_CLOSE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How to tell: `verbosity` is -1 (quiet), 0 or 1; `clear` clears the screen at each batch of changes."""
+
+    as_json: bool = False
+    verbosity: int = 0
+    clear: bool = False
+
+
+class Console:
+    """One place that knows where output, events and words go."""
+
+    def __init__(
+        self,
+        project: Project,
+        look: Look,
+        environ: Mapping[str, str],
+        later: Callable[[float, Callable[[], None]], Handle],
+    ) -> None:
+        self._look = look
+        fd = 2 if look.as_json else 1
+        self.color = wants_color(environ, terminal=is_terminal(fd))
+        prefixes = Prefixes(project.units.values(), color=self.color)
+        self._screen = Screen(fd, prefixes)
+        self._events = Screen(1, prefixes) if look.as_json else None
+        self._silent = look.as_json and not self._screen.terminal
+        self._reporter = Reporter(self._say, time.monotonic, later, look.verbosity, color=self.color)
+        self._screen.on_output = self._reporter.printed
+        self._told_holds: dict[str, str] = {}
+
+    def output(self, name: str, mode: Terminal) -> Channel:
+        """A channel for one process of a unit."""
+        return Channel(self._screen, name.partition(".")[2], "none" if self._silent else mode)
+
+    def publish(self, notice: Notice, tail: list[bytes]) -> None:
+        """Tell of an event."""
+        if self._look.clear and notice.event == "files_changed":
+            self._screen.clear()
+        if self._events is not None:
+            self._events.plain(as_json(notice, datetime.now(UTC), tail))
+        self._reporter.notice(notice)
+
+    def planned(self, holds: Mapping[str, str], *, at_rest: bool) -> None:
+        """At rest, the batch is summed up, and what still waits says for what, once."""
+        if not at_rest:
+            return
+        self._reporter.settled()
+        waits = {name: hold for name, hold in holds.items() if hold.startswith("waits")}
+        for name, hold in waits.items():
+            if self._told_holds.get(name) != hold and self._look.verbosity >= 0:
+                self._say(f"{name} {hold}")
+        self._told_holds = waits
+
+    def report(self, line: str) -> None:
+        """Words that are no event: a warning, a hook that failed."""
+        self._screen.say(line, error=True)
+
+    def close(self) -> None:
+        """Write what is left."""
+        for screen in (self._events, self._screen):
+            if screen is not None:
+                screen.close(_CLOSE_S)
+
+    def _say(self, line: str, error: bool = False) -> None:  # as the Reporter calls it
+        if not self._silent:
+            self._screen.say(line, error)

@@ -1,0 +1,101 @@
+"""The one writer to standard output: prefixed output of processes, and procwatch's own lines, in one order.
+
+Rule 1: nothing here waits for whoever reads standard output.
+Rule 2: what one call hands over is written whole; only a line longer than `channel.LINE_LIMIT_BYTES` comes in several.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import BinaryIO
+
+from procwatch.output import drain
+from procwatch.output.controls import RESET
+from procwatch.output.prefix import Prefixes, is_terminal
+
+# To the top left, then clear the screen and what scrolled off it.
+_CLEAR = b"\x1b[H\x1b[2J\x1b[3J"
+
+
+class Screen:
+    """Standard output as everything in procwatch sees it.
+
+    `on_output` is called after output of a process was handed over (not after procwatch's own lines).
+    """
+
+    def __init__(
+        self, fd: int, prefixes: Prefixes, *, terminal: bool | None = None, limit_bytes: int = drain.LIMIT_BYTES
+    ) -> None:
+        self.terminal = is_terminal(fd) if terminal is None else terminal
+        self.on_output: Callable[[], None] = _nothing
+        self._prefixes = prefixes
+        line_break = RESET + b"\n" if self.terminal else b"\n"
+        self._drain = drain.Drain(fd, self._loss, line_break=line_break, limit_bytes=limit_bytes)
+        self._source: object = None
+        self._is_json = False
+
+    def prefix(self, name: str) -> bytes:
+        """What stands before a line of `name` (a short name) at this moment."""
+        return self._prefixes.of(name)
+
+    def write(self, source: object, prefix: bytes, text: bytes) -> None:
+        """Show `text`, whose inner lines have their prefix already; `prefix` is for its first line.
+
+        Text without a line feed at its end is a line to be continued: the next text of the same `source` goes on where
+        it stopped if nothing came between, else on a line of its own.
+        """
+        going_on = self._source is source and source is not None
+        kept = self._drain.put(text if going_on else prefix + text, fresh=not going_on)
+        self._source = source if kept and not text.endswith(b"\n") else None
+        self.on_output()
+
+    def show(self, kept: BinaryIO) -> None:
+        """Show the rest of a file of prefixed lines, whatever its size; closes it."""
+        self._source = None
+        self._drain.put_file(kept)
+        self.on_output()
+
+    def say(self, text: str, error: bool = False) -> None:
+        """Show procwatch's own words, a prefix before each line. They may hold colours of procwatch's own."""
+        self._source = None
+        prefix = self._prefixes.own(error=error)
+        body = text.encode("utf-8", "backslashreplace").replace(b"\n", b"\n" + prefix)
+        self._drain.put(prefix + body + b"\n", own=True)
+
+    def plain(self, text: str) -> None:
+        """Show a line as it is, without a prefix: JSON. From then on a loss is told as JSON too."""
+        self._is_json = True
+        self._source = None
+        self._drain.put(text.encode("utf-8", "backslashreplace") + b"\n", own=True)
+
+    def clear(self) -> None:
+        """Clear the screen and what scrolled off it; only on a terminal."""
+        if self.terminal:
+            self._source = None
+            self._drain.put_control(_CLEAR)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether to stop reading from processes for now: half of the queue is filled, and more may be lost."""
+        return self._drain.is_full
+
+    def when_room(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once when there is room again; it comes on another thread (`loop.call_soon_threadsafe`)."""
+        self._drain.when_room(callback)
+
+    def close(self, deadline_s: float) -> bool:
+        """Write what is left and take nothing more; False when the reader was too slow for that."""
+        return self._drain.close(deadline_s)
+
+    def _loss(self, lines: int, obstacle: str) -> bytes:
+        """The line that tells of lost ones, in the form of the others. Called on the writer's thread."""
+        count = "1 line" if lines == 1 else f"{lines:,} lines"
+        told = f"{count} not shown, standard output was too slow: {obstacle}"
+        if self._is_json:
+            return json.dumps({"event": "lines_lost", "reason": told}).encode() + b"\n"
+        return self._prefixes.own(error=True) + told.encode() + b"\n"
+
+
+def _nothing() -> None:
+    """Until somebody wants to know."""

@@ -1,0 +1,61 @@
+"""What the commands of a unit are run with: folder, environment, variables, stop policy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from procwatch.config.environment import compose, expand_command
+from procwatch.core.model import Build, Command, Project, Service, StopPolicy
+from procwatch.runtime.assigned import Assigner, Occasion
+from procwatch.runtime.instance import Launch
+from procwatch.runtime.spawn import Spec
+from procwatch.runtime.steps import Step
+
+# "Builds and hooks: SIGTERM, 2s" (contract, stop).
+HOOK_STOP = StopPolicy(grace_s=2.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Turns a unit and an occasion into specs. Raises ProcwatchError where an env file or a variable is missing.
+
+    `inherited` is procwatch's own environment; `terminal` says whether output ends up on one with colours.
+    """
+
+    project: Project
+    inherited: Mapping[str, str]
+    assigner: Assigner
+    terminal: bool
+
+    def build_steps(self, build: Build, run: int, changed: tuple[str, ...]) -> tuple[Step, ...]:
+        """pre_build, run and post_build of one run."""
+        assigned = self.assigner.command(Occasion(build.name, run, changed))
+        commands = [("pre_build", command) for command in build.hooks.get("pre_build", ())]
+        commands.append(("run", build.run))
+        commands += [("post_build", command) for command in build.hooks.get("post_build", ())]
+        steps = []
+        for name, command in commands:
+            event = {} if name == "run" else {"PROCWATCH_EVENT": name}
+            steps.append(Step(name, self._spec(build, command, {**assigned, **event}, build.stop)))
+        return tuple(steps)
+
+    def hook_steps(self, unit: Build | Service, occasion: Occasion) -> tuple[Step, ...]:
+        """The commands of a hook; `occasion.event` is its name."""
+        assigned = self.assigner.command(occasion)
+        if isinstance(unit, Service):
+            assigned = {**self.assigner.service(unit, occasion.run), **assigned}
+        hook = occasion.event or ""
+        return tuple(Step(hook, self._spec(unit, command, assigned, HOOK_STOP)) for command in unit.hooks.get(hook, ()))
+
+    def launch(self, service: Service, instance: int) -> Launch:
+        """What starts an instance."""
+        spec = self._spec(service, service.run, self.assigner.service(service, instance), service.stop)
+        return Launch(spec, service.ready, service.timing, service.port)
+
+    def _spec(self, unit: Build | Service, command: Command, assigned: Mapping[str, str], stop: StopPolicy) -> Spec:
+        env = compose(self.project, unit, self.inherited, assigned, terminal=self.terminal)
+        stdin = unit.stdin if isinstance(unit, Service) and command is unit.run else "null"
+        folder = Path(self.project.folder) / unit.dir
+        return Spec(expand_command(command, env), self.project.shell, folder, env, stdin, stop)

@@ -1,0 +1,178 @@
+"""Turn an engine's events into what was found on the disk, in a thread of its own, and keep the engine on its folders.
+
+Rule 1: after new folders the engine is armed before they are looked at again: what is made in between is found.
+Rule 2: events are a hint. Some time after them everything is looked at once more, which finds what was lost; while
+nothing happens, nothing is done.
+Rule 3: nothing ends the thread but `stop`; a fault is handed on and told, never swallowed.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from procwatch.runtime.engines import Engine, EventsLostError, Silence
+from procwatch.runtime.inputs import Inputs, Seen
+from procwatch.runtime.territory import WatchedFolder
+
+# Once events that count have stopped for so long, everything is looked at once: the kernel's queue may have run over
+# (watchfiles does not say so), or a folder been filled in the instant before it was watched.
+_SWEEP_AFTER_S = 1.0
+
+# The share of one processor that sweeps take at most, however long each takes and however often something happens;
+# more where the user has asked for polling.
+_SWEEP_SHARE = 0.05
+_POLL_SHARE = 0.5
+
+# How often folders are looked at that the system would not watch.
+_POLL_LEFT_S = 1.0
+
+# So many losses within a short time mean that the engine does not work here: then everything is looked at instead.
+_MAX_LOSSES = 5
+_LOSSES_WITHIN_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """What the feed calls, always in its own thread: `failed` is for a fault that ended it."""
+
+    armed: Callable[[], None]
+    found: Callable[[Seen], None]
+    tell: Callable[[str], None]
+    failed: Callable[[Exception], None]
+
+
+class Feed:
+    """The thread. `poll_s`: look at everything at these intervals; None: only after events."""
+
+    def __init__(self, inputs: Inputs, engine: Engine, listener: Listener, poll_s: float | None) -> None:
+        self._inputs = inputs
+        self._engine = engine
+        self._listener = listener
+        self._asked_poll_s = poll_s
+        self._poll_s = poll_s
+        self._armed: frozenset[WatchedFolder] = frozenset()
+        self._told: set[str] = set()
+        self._losses: list[float] = []
+        self._sweep_at_s: float | None = None
+        self._swept_s = 0.0
+        self._sweep_took_s = 0.0
+        self._is_stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="procwatch-watch", daemon=True)
+
+    def start(self) -> None:
+        """Begin; `armed` is called once every folder is watched."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End; blocks until the thread has ended, which a look at the disk may delay."""
+        self._is_stopping.set()
+        self._engine.wake()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._inputs.sweep()
+            self._arm(is_first=True)
+            self._listener.armed()
+            while not self._is_stopping.is_set():
+                self._turn()
+        except Exception as error:  # nobody is above a thread: the listener raises it where it is seen
+            self._listener.failed(error)
+        finally:
+            self._engine.close()
+
+    def _turn(self) -> None:
+        """Wait for one thing to happen and take it in."""
+        try:
+            events = self._engine.wait(self._wait_s())
+        except EventsLostError as loss:
+            self._recover(str(loss))
+            return
+        if events:
+            self._take(self._inputs.look(events))
+        if self._sweep_at_s is not None and time.monotonic() >= self._sweep_at_s:
+            self._sweep()
+
+    def _take(self, seen: Seen) -> None:
+        """Hand on what was seen, follow new folders, and see to it that everything is looked at once more."""
+        if seen.readers.paths or seen.has_new_folders:
+            self._plan_sweep(_SWEEP_AFTER_S)
+        if seen.readers.paths:
+            self._listener.found(seen)
+        if seen.has_new_folders:
+            self._arm()
+
+    def _sweep(self) -> None:
+        started_s = time.monotonic()
+        seen = self._inputs.sweep()
+        self._swept_s = time.monotonic()
+        self._sweep_took_s = self._swept_s - started_s
+        self._sweep_at_s = None
+        self._take(seen)
+        if self._poll_s is not None:
+            self._plan_sweep(self._poll_s)
+
+    def _plan_sweep(self, delay_s: float) -> None:
+        """Set when everything is looked at next; later than asked for if looking takes long."""
+        now_s = time.monotonic()
+        share = _SWEEP_SHARE if self._asked_poll_s is None else _POLL_SHARE
+        wanted_s = now_s + (delay_s if self._poll_s is None else min(delay_s, self._poll_s))
+        self._sweep_at_s = max(wanted_s, self._swept_s + self._sweep_took_s / share)
+
+    def _wait_s(self) -> float | None:
+        return None if self._sweep_at_s is None else max(0.0, self._sweep_at_s - time.monotonic())
+
+    def _arm(self, *, is_first: bool = False) -> None:
+        """Put the engine on the folders, until looking at them again shows no others."""
+        while not self._is_stopping.is_set() and (folders := self._inputs.folders()) != self._armed:
+            try:
+                left = self._engine.watch([folder.real for folder in folders])
+            except EventsLostError:  # a folder vanished on the way: look which are left, and try again
+                left, self._armed = frozenset(), frozenset()
+                seen = self._inputs.sweep()
+            else:
+                new = {folder.real for folder in folders - self._armed}
+                self._armed = folders
+                seen = self._inputs.sweep() if is_first else self._inputs.look_into(new)
+            self._fall_back(left)
+            if seen.readers.paths and not is_first:
+                self._listener.found(seen)
+        for line in self._inputs.denied():
+            self._say(line)
+        if self._poll_s is not None and self._sweep_at_s is None:
+            self._plan_sweep(self._poll_s)
+
+    def _fall_back(self, left: frozenset[str]) -> None:
+        """Look at intervals at what the system would not watch, and say so."""
+        self._poll_s = self._asked_poll_s
+        if left and self._poll_s is None:
+            self._poll_s = _POLL_LEFT_S
+            many = "1 folder is" if len(left) == 1 else f"{len(left)} folders are"
+            reason = self._engine.why_not() or "folders cannot be watched"
+            self._say(f"{reason}; {many} looked at every {_POLL_LEFT_S:g} s instead", once_for=reason)
+
+    def _recover(self, reason: str) -> None:
+        """Events were lost: find by looking what they told of, and arm anew."""
+        now_s = time.monotonic()
+        self._losses = [at_s for at_s in self._losses if at_s > now_s - _LOSSES_WITHIN_S] + [now_s]
+        if len(self._losses) > _MAX_LOSSES:
+            self._say(
+                f"watching fails again and again ({reason}); everything is looked at every {_POLL_LEFT_S:g} s instead"
+            )
+            self._engine.close()
+            self._engine = Silence()
+            self._asked_poll_s = self._poll_s = _POLL_LEFT_S
+        self._armed = frozenset()
+        self._take(self._inputs.sweep())
+        self._arm()
+
+    def _say(self, line: str, once_for: str | None = None) -> None:
+        """Tell the user, once; a line with a number in it once for what it is about."""
+        about = once_for or line
+        if about not in self._told:
+            self._told.add(about)
+            self._listener.tell(line)

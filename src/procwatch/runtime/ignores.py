@@ -1,0 +1,228 @@
+"""Say what ignore files and the built-in list leave out: .gitignore, .ignore and .git/info/exclude, nested ones too.
+
+Rule 1: as git does it: what is in an ignored folder is ignored, and no `!` in a file takes it back.
+Rule 2: a `.ignore` beats every .gitignore; of several files of a kind, the nearest that says something decides.
+Rule 3: `above` is a path that is watched by name: neither it nor its folders are ignored, what is below it may be.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from threading import RLock
+
+from procwatch.runtime.patterns import Line, ignore_lines
+from procwatch.runtime.places import Base, is_ancestor, is_outside, parent_of
+
+# Version control, procwatch's own folder, and what editors write beside the files that they save: vim (swap files,
+# 4913, backups), nano, emacs, JetBrains, the macOS Finder, kate, gedit.
+BUILT_IN = (
+    ".git", ".hg", ".svn", ".procwatch",
+    ".*.sw[a-z]", ".*.sw[a-z]x", ".sw[a-z]", "4913", "*~", r"\#*#", ".#*",
+    "*___jb_tmp___", "*___jb_old___", "*___jb_bak___", ".DS_Store", ".*.kate-swp", ".goutputstream-*",
+)  # fmt: skip
+
+# A change of one of these names may change what is watched.
+RULE_FILES = frozenset({".gitignore", ".ignore", ".git"})
+
+# More remembered verdicts than this are dropped at once: they must not grow with every file that ever was.
+_MAX_REMEMBERED = 200_000
+
+_Seen = tuple[int, int, int] | None
+_Verdict = Callable[[str, bool], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """The rules that a folder adds to those of the folders above it."""
+
+    folder: str
+    ignore: tuple[Line, ...]
+    gitignore: tuple[Line, ...]
+    exclude: tuple[Line, ...]
+
+
+class IgnoreFiles:
+    """The rule files of the folders that were asked about, read when first needed. Safe in several threads."""
+
+    def __init__(self, place: Base, *, enabled: bool) -> None:
+        self._place = place
+        self._enabled = enabled
+        self._built_in = ignore_lines("\n".join(BUILT_IN))
+        self._lock = RLock()
+        self.epoch = 0
+        self._forget()
+
+    def ignores(self, path: str, *, is_dir: bool, above: str | None = None) -> bool:
+        """Whether the rule files leave out `path`."""
+        return self._enabled and _any_up(path, is_dir, above, self._by_files)
+
+    def is_built_in(self, path: str, *, is_dir: bool, above: str | None = None) -> bool:
+        """Whether the built-in list leaves out `path`."""
+        return _any_up(path, is_dir, above, self._by_list)
+
+    def refresh(self) -> bool:
+        """Look whether a rule file that was read, or was missing, has changed; if so, forget all. `epoch` counts it."""
+        with self._lock:
+            changed = any(_look(path) != seen for path, seen in self._seen.items())
+            if changed:
+                self._forget()
+            return changed
+
+    def forget(self) -> None:
+        """Read everything again when it is next needed: a rule file had an event."""
+        with self._lock:
+            self._forget()
+
+    def extra_folders(self) -> tuple[tuple[str, frozenset[str]], ...]:
+        """Folders outside of what is walked that hold rule files, and the names in them that count."""
+        if not self._enabled:
+            return ()
+        tops = self._tops()
+        if tops is None:
+            return ()
+        git = self._place.join(tops[-1], ".git")
+        return (*((top, RULE_FILES) for top in tops), (f"{git}/info", frozenset({"exclude"})))
+
+    def git_folder(self) -> str | None:
+        """The absolute path of the repository's own folder, where `index.lock` appears; None without a repository."""
+        tops = self._tops()
+        return None if tops is None else _git_folder(self._place.absolute(tops[-1]))
+
+    def _tops(self) -> tuple[str, ...] | None:
+        """The folders from the project's up to that of its repository."""
+        with self._lock:
+            tops = [""]
+            while not self._is_repository(tops[-1]):
+                if self._place.absolute(tops[-1]) == "/":
+                    return None
+                tops.append(parent_of(tops[-1]))
+            return tuple(tops)
+
+    def _forget(self) -> None:
+        self.epoch += 1
+        self._seen: dict[str, _Seen] = {}
+        self._stacks: dict[str, tuple[_Layer, ...]] = {}
+        self._known_by_files: dict[tuple[str, bool], bool] = {}
+        self._known_by_list: dict[tuple[str, bool], bool] = {}
+
+    def _by_list(self, path: str, is_dir: bool) -> bool:
+        key = (path, is_dir)
+        known = self._known_by_list.get(key)
+        if known is None:
+            name = path.rpartition("/")[2]
+            known = any(line.matches(name, is_dir=is_dir) for line in self._built_in)
+            _remember(self._known_by_list, key, known)
+        return known
+
+    def _by_files(self, path: str, is_dir: bool) -> bool:
+        key = (path, is_dir)
+        known = self._known_by_files.get(key)
+        if known is None:
+            with self._lock:
+                known = self._decide(self._stack(parent_of(path)), path, is_dir)
+                _remember(self._known_by_files, key, known)
+        return known
+
+    def _decide(self, layers: tuple[_Layer, ...], path: str, is_dir: bool) -> bool:
+        """What the last line that matches says, in the file that counts most."""
+        ordered = [(layer.folder, layer.ignore) for layer in layers]
+        ordered += [(layer.folder, layer.gitignore) for layer in layers]
+        ordered += [(layer.folder, layer.exclude) for layer in layers]
+        for folder, lines in ordered:
+            if lines:
+                seen = self._place.below(path, folder)
+                for line in reversed(lines):
+                    if line.matches(seen, is_dir=is_dir):
+                        return not line.negated
+        return False
+
+    def _stack(self, folder: str) -> tuple[_Layer, ...]:
+        """The rules that hold in `folder`, the nearest first. A repository's own folder ends what comes from above."""
+        known = self._stacks.get(folder)
+        if known is None:
+            known = (self._layer(folder),)
+            if not self._is_repository(folder) and self._belongs_together(parent_of(folder), folder):
+                known += self._stack(parent_of(folder))
+            self._stacks[folder] = known
+        return known
+
+    def _belongs_together(self, parent: str, folder: str) -> bool:
+        """Whether rules of `parent` hold in `folder`: below the project always, above it within a repository."""
+        if folder and not is_outside(folder):
+            return True
+        absolute = self._place.absolute(parent)
+        while not self._is_repository(parent):
+            if absolute == "/":
+                return False
+            parent, absolute = parent_of(parent), self._place.absolute(parent_of(parent))
+        return True
+
+    def _layer(self, folder: str) -> _Layer:
+        absolute = self._place.absolute(folder)
+        git = _git_folder(absolute) if self._is_repository(folder) else None
+        exclude = self._read(f"{_common_folder(git)}/info/exclude") if git else ()
+        return _Layer(folder, self._read(f"{absolute}/.ignore"), self._read(f"{absolute}/.gitignore"), exclude)
+
+    def _is_repository(self, folder: str) -> bool:
+        path = f"{self._place.absolute(folder)}/.git"
+        if path not in self._seen:
+            self._seen[path] = _look(path)
+        return self._seen[path] is not None
+
+    def _read(self, path: str) -> tuple[Line, ...]:
+        """The lines of a rule file; one that is missing or cannot be read has none, and is looked at again."""
+        self._seen[path] = seen = _look(path)
+        if seen is None:
+            return ()
+        try:
+            return ignore_lines(os.fsdecode(Path(path).read_bytes()))
+        except OSError:  # no rules can be had from it; git goes on without it too
+            return ()
+
+
+def _any_up(path: str, is_dir: bool, above: str | None, verdict: _Verdict) -> bool:
+    """Whether `path` or a folder that it is in is left out, not counting `above` and the folders that it is in."""
+    while path and not is_ancestor(path) and path != above:
+        if verdict(path, is_dir):
+            return True
+        path, is_dir = parent_of(path), True
+    return False
+
+
+def _remember(known: dict[tuple[str, bool], bool], key: tuple[str, bool], verdict: bool) -> None:
+    if len(known) >= _MAX_REMEMBERED:
+        known.clear()
+    known[key] = verdict
+
+
+def _look(path: str) -> _Seen:
+    """What tells one version of a rule file from the next. `.git` is there or not: its times mean nothing."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - called for every folder; Path costs five times as much
+    except OSError:  # missing, or out of reach: either way it says nothing
+        return None
+    if stat.S_ISDIR(found.st_mode):
+        return (0, 0, 0) if path.endswith("/.git") else None
+    return (found.st_mtime_ns, found.st_size, found.st_ino) if stat.S_ISREG(found.st_mode) else None
+
+
+def _git_folder(folder: str) -> str:
+    """The `.git` of a repository: in a worktree or submodule it is a file that says where the real one is."""
+    git = Path(folder, ".git")
+    try:
+        kind, _, target = git.read_text(errors="surrogateescape").partition(":")
+    except OSError:  # the usual case: it is a folder
+        return str(git)
+    return str(Path(folder, target.strip())) if kind == "gitdir" else str(git)
+
+
+def _common_folder(git: str) -> str:
+    """Where a repository keeps what all of its worktrees share."""
+    try:
+        return str(Path(git, Path(git, "commondir").read_text(errors="surrogateescape").strip()))
+    except OSError:  # not a worktree
+        return git

@@ -1,0 +1,235 @@
+"""Answer what units read: who is meant by a changed path, what the content of a unit's inputs is, what to watch.
+
+Rule 1: every method may be called from any thread, and may take as long as the disk does.
+Rule 2: `check` trusts no event: it looks at each file, and is therefore also the net under lost events.
+Rule 3: `look` and `sweep` alone move what is known for events; `check` has its own memory of each unit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+from procwatch.core.model import Build, Project, Service, definition
+from procwatch.runtime.fingerprints import Content, Fingerprints
+from procwatch.runtime.ignores import IgnoreFiles
+from procwatch.runtime.places import Base
+from procwatch.runtime.rules import Rules, UnitRules, unit_rules
+from procwatch.runtime.territory import Changes, Territory, WatchedFolder
+from procwatch.runtime.walk import Found, Signature, Walk, links_to, walk_start
+
+# To tell "only ignored files" from "nothing" ignored folders must be searched; after so many names we say "nothing".
+_MAX_SEARCHED = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Readers:
+    """Whom changed paths concern, as in core.messages.FilesChanged."""
+
+    paths: tuple[str, ...]
+    readers: Mapping[str, tuple[str, ...]]
+    touched: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The content of a unit's inputs, and what differs from the check before.
+
+    `changed`: paths whose content differs (none at the first check). `touched`: something was written, be it the same.
+    """
+
+    digest: str
+    changed: tuple[str, ...]
+    touched: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a look at the disk found. `unfinished`: paths whose writer seems not to be done; `finished`: the others."""
+
+    readers: Readers
+    unfinished: frozenset[str]
+    has_new_folders: bool
+
+
+# Of each file that a unit read: its content, and what shows that it was written.
+_Stamp = tuple[Signature, int]
+_Memory = dict[str, tuple[Content, _Stamp]]
+
+
+class Inputs:
+    """The files that the units of a project read. Raises ProcwatchError for a pattern that cannot be read."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self._place = Base(os.path.realpath(project.folder))
+        self._ignores = IgnoreFiles(self._place, enabled=project.watch.gitignore)
+        self._units = unit_rules(project, self._place, self._ignores)
+        self._territory = Territory(self._place, self._units, self._ignores)
+        self._fingerprints = Fingerprints()
+        self._locks = {name: Lock() for name in self._units}
+        self._memories: dict[str, _Memory] = {}
+        self._unreadable: dict[str, None] = {}
+        self._told: set[str] = set()
+
+    # --- events ------------------------------------------------------------------------------------------------------
+
+    def readers(self, paths: Iterable[str | Path]) -> Readers:
+        """Which units read these paths, relative to the project or absolute; they are read again at the next check."""
+        named = [self._place.relative(path) for path in paths]
+        every = sorted({one for path in named for one in (path, *self._territory.known_below(path))})
+        self.fresh_events(every)
+        return self._readers(every)
+
+    def fresh_events(self, paths: Iterable[str | Path]) -> None:
+        """These paths had an event: the next check reads them, whatever their times say."""
+        self._fingerprints.note_events(self._place.relative(path) for path in paths)
+
+    def look(self, events: Iterable[str]) -> Seen:
+        """What has changed at these real paths, and whom it concerns."""
+        return self._seen(self._territory.look(events))
+
+    def look_into(self, folders: Iterable[str]) -> Seen:
+        """What has changed in these real folders and below: to be asked when they are newly watched."""
+        return self._seen(self._territory.look_into(folders))
+
+    def sweep(self) -> Seen:
+        """What has changed anywhere since the last look; the first one learns what there is."""
+        return self._seen(self._territory.sweep())
+
+    def folders(self) -> frozenset[WatchedFolder]:
+        """The real folders whose events are needed, as of the last look or sweep."""
+        return self._territory.folders()
+
+    def git_folder(self) -> str | None:
+        """The absolute path of the folder in which git's `index.lock` appears."""
+        return self._ignores.git_folder()
+
+    def denied(self) -> tuple[str, ...]:
+        """What to tell of folders that cannot be listed."""
+        return tuple(f'cannot look into "{path}": {why}' for path, why in sorted(self._territory.denied.items()))
+
+    def _seen(self, changes: Changes) -> Seen:
+        self._fingerprints.note_events(changes.paths)
+        readers = self._readers(sorted(changes.paths))
+        unfinished = frozenset(path for path in readers.paths if changes.paths[path])
+        return Seen(readers, unfinished, changes.has_new_folders)
+
+    def _readers(self, paths: Iterable[str]) -> Readers:
+        readers: dict[str, list[str]] = {}
+        touched: set[str] = set()
+        concerned: list[str] = []
+        for path in paths:
+            meant = [name for name, unit in self._units.items() if _is_reader(unit, path)]
+            served = [name for name, unit in self._units.items() if _is_touched(unit, path)]
+            touched.update(served)
+            for name in meant:
+                readers.setdefault(name, []).append(path)
+            if meant or served:
+                concerned.append(path)
+        return Readers(tuple(concerned), {name: tuple(own) for name, own in readers.items()}, frozenset(touched))
+
+    # --- content -----------------------------------------------------------------------------------------------------
+
+    def check(self, name: str) -> Checked:
+        """Look at every file that a unit reads: of a build what it watches, of any unit its env files."""
+        with self._locks[name]:
+            self._ignores.refresh()
+            unit = self._units[name]
+            found = self._walk(_content_rules(unit))
+            memory = {path: self._recall(name, path, found.files[path]) for path in sorted(found.files)}
+            before = self._memories.get(name)
+            self._memories[name] = memory
+        changed = tuple(sorted(_differing(before, memory)))
+        touched = before is not None and _stamps(before) != _stamps(memory)
+        return Checked(self._digest(unit, found, memory), changed, touched)
+
+    def _walk(self, rules: Sequence[Rules], limit: int = 0) -> Found:
+        used = [one for one in rules if one.patterns]
+        return Walk(self._place, used, limit=limit).run(walk_start(used)) if used else Found()
+
+    def _recall(self, name: str, path: str, signature: Signature) -> tuple[Content, _Stamp]:
+        stamp = (signature, self._fingerprints.events(path))
+        content = self._fingerprints.read(path, self._place.absolute(path), signature)
+        if content.problem is not None:
+            self._unreadable[f'{name}: cannot read "{path}": {content.problem}'] = None
+        return content, stamp
+
+    def _digest(self, unit: UnitRules, found: Found, memory: _Memory) -> str:
+        total = hashlib.blake2b(digest_size=16)
+        _feed(total, definition(self.project, unit.unit))
+        is_any_write = isinstance(unit.unit, Build) and unit.unit.unchanged == "run"
+        links = {link for path in memory for link in links_to(found, path)}
+        for link in sorted(links):
+            _feed(total, link, found.links[link])
+        for path, (content, (signature, _)) in memory.items():
+            _feed(total, path, content.digest, signature.link or "")
+            if is_any_write:
+                _feed(total, repr((signature.mtime_ns, signature.size, signature.inode)))
+        return total.hexdigest()
+
+    # --- what to warn of ---------------------------------------------------------------------------------------------
+
+    def warnings(self) -> tuple[str, ...]:
+        """What `check` and `start` say: patterns that take in nothing, and, each once, files that cannot be read."""
+        idle = [text for name, unit in self._units.items() for text in self._idle_patterns(name, unit.watched)]
+        unreadable = [text for text in tuple(self._unreadable) if text not in self._told]
+        self._told.update(unreadable)
+        return (*idle, *unreadable)
+
+    def _idle_patterns(self, name: str, rules: Rules) -> list[str]:
+        """What to say of each pattern that no file of the unit matches."""
+        found = self._walk([rules])
+        idle = dict.fromkeys(pattern.source for pattern in rules.patterns if not pattern.negated)
+        for source in list(idle):
+            if any(_matches(rules, source, path) for path in found.files):
+                del idle[source]
+        texts = [f'{name}: cannot look into "{path}": {why}' for path, why in sorted(found.denied.items())]
+        for source in idle:
+            patterns = tuple(one for one in rules.patterns if one.source == source)
+            ignored = self._walk([Rules(patterns, None, self._ignores)], limit=_MAX_SEARCHED).files
+            texts.append(f'{name}: watch pattern "{source}" matches {"only ignored files" if ignored else "nothing"}')
+        return texts
+
+
+def _matches(rules: Rules, source: str, path: str) -> bool:
+    return any(pattern.source == source and pattern.matches(path) for pattern in rules.patterns)
+
+
+def _is_reader(unit: UnitRules, path: str) -> bool:
+    """Whether a change of `path` makes a build stale, or a service outdated through an env file."""
+    return unit.env.reads(path) or (isinstance(unit.unit, Build) and unit.watched.reads(path))
+
+
+def _is_touched(unit: UnitRules, path: str) -> bool:
+    """Whether any write of `path` restarts this service."""
+    return isinstance(unit.unit, Service) and unit.watched.reads(path)
+
+
+def _content_rules(unit: UnitRules) -> tuple[Rules, ...]:
+    return (unit.watched, unit.env) if isinstance(unit.unit, Build) else (unit.env,)
+
+
+def _differing(before: _Memory | None, after: _Memory) -> Iterator[str]:
+    """The paths whose content is another than before; none when there was no before."""
+    if before is not None:
+        for path in before.keys() | after.keys():
+            old, new = before.get(path), after.get(path)
+            if old is None or new is None or (old[0].digest, old[1][0].link) != (new[0].digest, new[1][0].link):
+                yield path
+
+
+def _stamps(memory: _Memory) -> dict[str, _Stamp]:
+    return {path: stamp for path, (_, stamp) in memory.items()}
+
+
+def _feed(total: hashlib.blake2b, *parts: str | bytes) -> None:
+    """Add parts so that no two lists of parts give the same sum: each with its length before it."""
+    for part in parts:
+        data = part.encode("utf-8", "surrogateescape") if isinstance(part, str) else part
+        total.update(len(data).to_bytes(8, "big"))
+        total.update(data)

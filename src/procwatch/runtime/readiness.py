@@ -1,0 +1,333 @@
+"""Probes: wait until a service can serve, or say why it cannot.
+
+Rule 1: `until_ready` returns, raises NotReady with the last try's result, or is cancelled; then nothing of it is left.
+Rule 2: what a service prints or sends before the probe begins counts: `LogWatch` and `NotifySocket` exist before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import re
+import shutil
+import socket
+import ssl
+import tempfile
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from procwatch.core.model import DelayProbe, HttpProbe, LogProbe, NotifyProbe, Probe, ProbeTiming, RunProbe, TcpProbe
+from procwatch.errors import ProcwatchError
+from procwatch.runtime.spawn import SpawnError, Spec, start
+from procwatch.runtime.tree import Forest
+
+# How much of one line the `log` probe looks at; a longer one is no message to look for, but data.
+_LINE_BYTES = 64 * 1024
+# Colours and other CSI sequences, OSC titles, and escape sequences of two characters (ECMA-48).
+_CONTROLS = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+# The longest path of a unix socket: 107 bytes on Linux, 103 on macOS.
+_SOCKET_PATH_BYTES = 103
+# sd_notify(3) messages are a few short lines.
+_MESSAGE_BYTES = 4096
+# The status line of an answer; more than this is no HTTP.
+_STATUS_LINE_BYTES = 8 * 1024
+# How much of the last line of a probe's command goes into a message.
+_SHOWN_BYTES = 200
+_LOOPBACK = ("127.0.0.1", "::1")
+
+
+class NotReady(ProcwatchError):  # noqa: N818 - it is an answer more than an error
+    """Not ready by the deadline; `reason` is what the last try met."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+class LogWatch:
+    """Looks for a pattern in the lines of an output that comes in pieces; `found` is set once it is there."""
+
+    def __init__(self, pattern: str) -> None:
+        self.found = asyncio.Event()
+        self._pattern = re.compile(pattern)
+        self._line = b""
+
+    def feed(self, data: bytes) -> None:
+        """Take the next piece, cut anywhere. A line counts when it has ended; its first 64 KiB are looked at."""
+        if self.found.is_set():
+            return
+        *lines, rest = data.split(b"\n")
+        for line in lines:
+            self._look_at(self._line + line)
+            self._line = b""
+        self._line = (self._line + rest)[:_LINE_BYTES]
+
+    def _look_at(self, line: bytes) -> None:
+        text = _CONTROLS.sub(b"", line[:_LINE_BYTES]).rstrip(b"\r").decode(errors="replace")
+        if self._pattern.search(text):
+            self.found.set()
+
+
+class NotifySocket:
+    """The socket of sd_notify(3) in a folder of its own; `ready` is set by READY=1, `status` is the last STATUS=."""
+
+    def __init__(self) -> None:
+        self.ready = asyncio.Event()
+        self.status = ""
+        self._folder = _short_folder()
+        self.path = str(self._folder / "s")
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            self._socket.setblocking(False)  # noqa: FBT003 - the name of the method says what it is
+            self._socket.bind(self.path)
+        except OSError:
+            self._remove()
+            raise
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._socket, self._receive)
+
+    def close(self) -> None:
+        """Remove the socket and its folder."""
+        self._loop.remove_reader(self._socket)
+        self._remove()
+
+    def _remove(self) -> None:
+        self._socket.close()
+        shutil.rmtree(self._folder, ignore_errors=True)  # what cannot be removed is an empty private folder
+
+    def _receive(self) -> None:
+        try:
+            # Descriptors that come with a message are closed by the system, as no room is given for them.
+            message = self._socket.recv(_MESSAGE_BYTES)
+        except BlockingIOError:
+            return
+        for line in message.split(b"\n"):
+            if line == b"READY=1":
+                self.ready.set()
+            elif line.startswith(b"STATUS="):
+                self.status = line.removeprefix(b"STATUS=").decode(errors="replace")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What probes need of the instance: `spec` gives a `run` probe its folder, environment and shell."""
+
+    spec: Spec
+    forest: Forest
+    log: LogWatch | None = None
+    notify: NotifySocket | None = None
+
+
+async def until_ready(probe: Probe, timing: ProbeTiming, target: Target) -> None:
+    """Return when the probe has succeeded; raises NotReady when `timing.deadline_s` has passed without."""
+    match probe:
+        case DelayProbe():
+            await asyncio.sleep(probe.delay_s)
+        case LogProbe():
+            if target.log is None:
+                raise ValueError("a log probe needs the output")
+            await _by_deadline(timing, target.log.found, lambda: f"no line matched /{probe.pattern}/")
+        case NotifyProbe():
+            notify = target.notify
+            if notify is None:
+                raise ValueError("a notify probe needs its socket")
+            await _by_deadline(timing, notify.ready, lambda: _no_message(notify))
+        case _:
+            await _try_until_ready(probe, timing, target)
+
+
+async def _by_deadline(timing: ProbeTiming, event: asyncio.Event, reason: Callable[[], str]) -> None:
+    try:
+        async with asyncio.timeout(timing.deadline_s):
+            await event.wait()
+    except TimeoutError:
+        raise NotReady(reason()) from None
+
+
+def _no_message(notify: NotifySocket) -> str:
+    status = f"; its last status is: {notify.status}" if notify.status else ""
+    return f"no READY=1 came to $NOTIFY_SOCKET{status}"
+
+
+async def _try_until_ready(probe: HttpProbe | TcpProbe | RunProbe, timing: ProbeTiming, target: Target) -> None:
+    last: str | None = "the first try did not end in time"
+    try:
+        async with asyncio.timeout(timing.deadline_s):
+            while last := await _try(probe, timing.timeout_s, target):  # noqa: ASYNC110 - nothing tells, so it is asked
+                await asyncio.sleep(timing.interval_s)
+    except TimeoutError:
+        raise NotReady(last or "") from None
+
+
+async def _try(probe: HttpProbe | TcpProbe | RunProbe, timeout_s: float, target: Target) -> str | None:
+    """One try; None when it is ready, else why not."""
+    match probe:
+        case RunProbe():
+            return await _try_run(probe, timeout_s, target)
+        case TcpProbe():
+            return await _try_hosts(probe.host, lambda host: _try_tcp(host, probe.port, timeout_s))
+        case HttpProbe():
+            return await _try_hosts(probe.host, lambda host: _try_http(host, probe, timeout_s))
+
+
+async def _try_run(probe: RunProbe, timeout_s: float, target: Target) -> str | None:
+    """The command is a tree of its own, and nothing of it outlives the try."""
+    end = bytearray()
+
+    def keep_the_end(data: bytes) -> None:
+        end.extend(data)
+        del end[:-_SHOWN_BYTES]
+
+    try:
+        process = start(replace(target.spec, command=probe.command, stdin="null"), keep_the_end, target.forest)
+    except SpawnError as error:
+        return error.exit.words
+    try:
+        async with asyncio.timeout(timeout_s):
+            exit_ = await process.wait()
+    except TimeoutError:
+        return f"the command did not end within {timeout_s:g} s"
+    finally:
+        await process.kill()
+    if exit_.ok:
+        return None
+    last_line = bytes(end).strip().rpartition(b"\n")[2].decode(errors="replace")
+    return f"the command failed ({exit_.words})" + (f": {last_line}" if last_line else "")
+
+
+async def _try_hosts(host: str | None, attempt: Callable[[str], Awaitable[str | None]]) -> str | None:
+    """Ready when one of the hosts is; else the first answer that was not right, else the first failure."""
+    answer = failure = None
+    for name in (host,) if host else _LOOPBACK:
+        try:
+            reason = await attempt(name)
+        except _UnreachableError as error:
+            failure = failure or str(error)
+            continue
+        if reason is None:
+            return None
+        answer = answer or reason
+    return answer or failure
+
+
+class _UnreachableError(ProcwatchError):
+    """No connection, or no answer on it."""
+
+
+async def _try_tcp(host: str, port: int, timeout_s: float) -> str | None:
+    try:
+        async with asyncio.timeout(timeout_s):
+            (await _connect(host, port)).close()
+    except OSError as error:
+        raise _UnreachableError(_in_words(error, _place(host, port), timeout_s)) from error
+    return None
+
+
+async def _try_http(host: str, probe: HttpProbe, timeout_s: float) -> str | None:
+    place = _place(host, probe.port)
+    try:
+        async with asyncio.timeout(timeout_s):
+            line = await _status_line(host, probe)
+    except OSError as error:
+        raise _UnreachableError(_in_words(error, place, timeout_s)) from error
+    if not line:
+        raise _UnreachableError(f"{place} closed the connection without an answer")
+    status = re.match(rb"HTTP/[\d.]+ (\d{3})\b", line)
+    if not status:
+        return f"{place} answered, but not in {'HTTPS' if probe.tls else 'HTTP'}"
+    code = int(status[1])
+    if code == probe.status or (probe.status is None and 200 <= code < 400):
+        return None
+    return f"GET {probe.path} answered {code}" + (f" instead of {probe.status}" if probe.status else "")
+
+
+async def _status_line(host: str, probe: HttpProbe) -> bytes:
+    """Ask, and give the first line of the answer; empty when the connection ended without one."""
+    connection = await _connect(host, probe.port)
+    try:
+        reader, writer = await asyncio.open_connection(
+            sock=connection,
+            ssl=_unchecked_tls() if probe.tls else None,
+            server_hostname=host if probe.tls else None,
+            limit=_STATUS_LINE_BYTES,
+        )
+    except BaseException:  # a cancellation too: the socket has no owner yet
+        connection.close()
+        raise
+    try:
+        request = f"GET {probe.path} HTTP/1.1\r\nHost: {_place(host, probe.port)}\r\nUser-Agent: procwatch\r\n"
+        writer.write(f"{request}Accept: */*\r\nConnection: close\r\n\r\n".encode())
+        return await reader.readline()
+    except ValueError:  # a line beyond the limit
+        return b"?"
+    finally:
+        writer.transport.abort()
+
+
+def _unchecked_tls() -> ssl.SSLContext:
+    """Certificates of development servers are their own: whether it answers is asked, not who it is."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+async def _connect(host: str, port: int) -> socket.socket:
+    """A connection to the first address of the host that takes one."""
+    failure = OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
+    for family, kind, protocol, _, address in await _addresses(host, port):
+        connection = socket.socket(family, kind, protocol)
+        try:
+            connection.setblocking(False)  # noqa: FBT003 - the name of the method says what it is
+            await asyncio.get_running_loop().sock_connect(connection, address)
+            if connection.getsockname() == connection.getpeername():
+                # A port out of the range for clients can meet itself where nobody listens.
+                raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+        except OSError as error:
+            connection.close()
+            failure = error
+        except BaseException:  # a cancellation
+            connection.close()
+            raise
+        else:
+            return connection
+    raise failure
+
+
+async def _addresses(host: str, port: int) -> list[tuple[int, int, int, str, tuple[Any, ...]]]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:  # a name: asked for in a thread, as the answer may take long
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(found)
+
+
+def _place(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _in_words(error: OSError, place: str, timeout_s: float) -> str:
+    match error:
+        case ConnectionRefusedError():
+            return f"connection refused on {place}"
+        case TimeoutError():
+            return f"no answer from {place} within {timeout_s:g} s"
+        case socket.gaierror():
+            return f"no address is known for {place}"
+        case ssl.SSLError():
+            return f"no TLS connection to {place}: {(error.reason or 'unknown').lower().replace('_', ' ')}"
+        case ConnectionResetError() | BrokenPipeError():
+            return f"{place} closed the connection without an answer"
+    return f"no connection to {place}: {os.strerror(error.errno).lower() if error.errno else 'unknown reason'}"
+
+
+def _short_folder() -> Path:
+    """A new folder of mode 0700 that is short enough for a socket's path."""
+    folder = Path(tempfile.mkdtemp(prefix="procwatch-"))
+    if len(os.fsencode(folder)) + len("/s") <= _SOCKET_PATH_BYTES:
+        return folder
+    folder.rmdir()
+    return Path(tempfile.mkdtemp(prefix="procwatch-", dir="/tmp"))

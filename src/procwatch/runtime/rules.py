@@ -1,0 +1,148 @@
+"""Decide what one unit reads: its patterns, its `ignore` and `[watch].ignore`, the built-in list, the ignore files.
+
+Rule 1: a path counts if the last pattern of `watch` that matches it is not a `!`, and nothing ignores it.
+Rule 2: the built-in list beats `ignore`, which beats ignore files; a path that is named in full is exempt from the
+first and the last, with the folders that it is in, but not from `ignore`.
+Rule 3: a folder is left out only when no path below it can count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from procwatch.core.model import Build, Project, Service
+from procwatch.errors import ProcwatchError
+from procwatch.runtime.ignores import IgnoreFiles
+from procwatch.runtime.patterns import Pattern, ignore_patterns, literal_patterns, watch_patterns
+from procwatch.runtime.places import Base, is_within
+
+# More remembered verdicts than this are dropped at once: they must not grow with every file that ever was.
+_MAX_REMEMBERED = 200_000
+
+
+class Rules:
+    """What a list of patterns takes in. `ignored` None: nothing is left out (files named in the configuration)."""
+
+    def __init__(self, patterns: tuple[Pattern, ...], ignored: tuple[Pattern, ...] | None, files: IgnoreFiles) -> None:
+        self.patterns = patterns
+        self._ignored = ignored
+        self._files = files
+        self._epoch = files.epoch
+        self._known: dict[str, bool] = {}
+        self._folders: dict[str, bool] = {}
+
+    def reads(self, path: str) -> bool:
+        """Whether a file counts, there or not."""
+        self._keep_up()
+        known = self._known.get(path)
+        if known is None:
+            if len(self._known) >= _MAX_REMEMBERED:
+                self._known.clear()
+            known = self._known[path] = self._reads(path)
+        return known
+
+    def enters(self, folder: str) -> bool:
+        """Whether something in `folder` or below it could count."""
+        self._keep_up()
+        known = self._folders.get(folder)
+        if known is None:
+            known = self._folders[folder] = self._enters(folder)
+        return known
+
+    def names(self, folder: str) -> frozenset[str] | None:
+        """The only names in `folder` that can count or lead to what counts; None: any name may."""
+        wanted: set[str] = set()
+        for pattern in self.patterns:
+            if not pattern.negated:
+                names = pattern.names(folder)
+                if names is None:
+                    return None
+                wanted |= names
+        return frozenset(wanted)
+
+    def spells_out(self, folder: str) -> bool:
+        """Whether a pattern names this folder or something below it without a wildcard."""
+        return any(not pattern.negated and is_within(pattern.prefix(), folder) for pattern in self.patterns)
+
+    def _keep_up(self) -> None:
+        """Drop what was decided by ignore files that have changed."""
+        if self._epoch != self._files.epoch:
+            self._epoch = self._files.epoch
+            self._known, self._folders = {}, {}
+
+    def _reads(self, path: str) -> bool:
+        counts, literal = False, None
+        for pattern in self.patterns:
+            if pattern.matches(path):
+                counts = not pattern.negated
+                literal = _deeper(literal, pattern.literal) if counts else None
+        return counts and not self._leaves_out(path, literal)
+
+    def _leaves_out(self, path: str, literal: str | None) -> bool:
+        if self._ignored is None:
+            return False
+        if self._files.is_built_in(path, is_dir=False, above=literal):
+            return True
+        verdict = None
+        for pattern in self._ignored:
+            if pattern.matches(path):
+                verdict = not pattern.negated
+        return self._files.ignores(path, is_dir=False, above=literal) if verdict is None else verdict
+
+    def _enters(self, folder: str) -> bool:
+        leads, literal = False, None
+        for pattern in self.patterns:
+            if pattern.negated and pattern.matches(folder, is_dir=True):
+                leads, literal = False, None
+            elif not pattern.negated and pattern.leads_into(folder):
+                if pattern.literal is not None and is_within(pattern.literal, folder):
+                    return True
+                leads = True
+                literal = _deeper(literal, pattern.literal)
+        return leads and not self._shuts(folder, literal)
+
+    def _shuts(self, folder: str, literal: str | None) -> bool:
+        """Whether everything below `folder` is ignored."""
+        if self._ignored is None:
+            return False
+        if self._files.is_built_in(folder, is_dir=True, above=literal):
+            return True
+        verdict, may_return = None, False
+        for pattern in self._ignored:
+            if pattern.matches(folder, is_dir=True):
+                verdict, may_return = not pattern.negated, False
+            elif pattern.negated and pattern.leads_into(folder):
+                may_return = True
+        if may_return:
+            return False
+        return self._files.ignores(folder, is_dir=True, above=literal) if verdict is None else verdict
+
+
+def _deeper(one: str | None, other: str | None) -> str | None:
+    """The longer of two paths that both hold the same file."""
+    return other if one is None or (other is not None and is_within(other, one)) else one
+
+
+@dataclass(frozen=True, slots=True)
+class UnitRules:
+    """The two ways in which a unit depends on files: what it watches, and its and the project's env files."""
+
+    unit: Build | Service
+    watched: Rules
+    env: Rules
+
+
+def unit_rules(project: Project, place: Base, files: IgnoreFiles) -> Mapping[str, UnitRules]:
+    """The rules of every unit, by its full name. Raises ProcwatchError for a pattern that cannot be read."""
+    return {name: _one(project, unit, place, files) for name, unit in project.units.items()}
+
+
+def _one(project: Project, unit: Build | Service, place: Base, files: IgnoreFiles) -> UnitRules:
+    try:
+        ignored = ignore_patterns(place, (*project.watch.ignore, *unit.ignore))
+        watched = Rules(watch_patterns(place, unit.watch), ignored, files)
+    except ProcwatchError as error:
+        raise ProcwatchError(f"{unit.name}: {error}") from error
+    env = Rules(literal_patterns(place, (*project.env_files, *unit.env_files)), None, files)
+    return UnitRules(unit, watched, env)

@@ -1,0 +1,315 @@
+"""Start one process tree, hand on what it prints, and tell how it ended.
+
+Rule 1: the end is noticed when the leader ends, never by the pipe, which a grandchild may hold for hours.
+Rule 2: what the leader printed has been handed on before its end is told.
+Rule 3: every descriptor is close-on-exec; it is closed when nobody can write to it any more, or by `close`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import termios
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from procwatch.core.model import Command, Exit, StopPolicy
+from procwatch.errors import ProcwatchError
+from procwatch.runtime.census import HAS_PIDFD
+from procwatch.runtime.program import check_folder, explain, find_program
+from procwatch.runtime.tree import MARK, Forest, Identity, Tree
+
+# One read of a pipe, and so the share of one process in a turn of the loop (facts: 256 KiB gave 2 to 4 M lines/s).
+CHUNK_BYTES = 256 * 1024
+
+Feed = Callable[[bytes], None]
+
+
+class Sink(Protocol):
+    """Where the output of one process goes.
+
+    What a run leaves running may still print after `finish`; `finish` is called again when that has ended too.
+    """
+
+    def feed(self, data: bytes, /) -> None:
+        """Take a piece of output, cut anywhere."""
+
+    def finish(self, failed: bool = False) -> None:
+        """The leader has ended; `failed` shows what was kept back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What to start: `env` is its whole environment, `cwd` is absolute, `stop` is how its tree ends at the last."""
+
+    command: Command
+    shell: tuple[str, ...]
+    cwd: Path
+    env: Mapping[str, str]
+    stdin: Literal["null", "open"] = "null"
+    stop: StopPolicy = field(default_factory=StopPolicy)
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """The program and its arguments; a string is one argument of the shell."""
+        return (*self.shell, self.command) if isinstance(self.command, str) else self.command
+
+
+class SpawnError(ProcwatchError):
+    """Nothing was started; `exit` is how a shell would have ended, and why in words."""
+
+    def __init__(self, refusal: Exit) -> None:
+        self.exit = refusal
+        super().__init__(refusal.words)
+
+
+def start(spec: Spec, feed: Feed, forest: Forest) -> Process:
+    """Start a command in a session of its own; `feed` gets its standard output and error. Raises SpawnError.
+
+    It is given `spec.env` and, besides, the mark by which its tree is known (PROCWATCH_TREE).
+    """
+    program = _find_program(spec)
+    mark = secrets.token_hex(8)
+    with ExitStack() as ours, ExitStack() as childs:
+        try:
+            output, childs_output = _open_pipe(ours, childs)
+            stdin, childs_stdin = _open_stdin(spec, ours, childs)
+            popen = subprocess.Popen(
+                spec.argv,
+                executable=program,
+                cwd=spec.cwd,
+                env={**spec.env, MARK: mark},
+                stdin=childs_stdin,
+                stdout=childs_output,
+                stderr=childs_output,
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as error:
+            raise SpawnError(explain(error, spec.argv[0], spec.cwd / program)) from error
+        ours.pop_all()
+    name = spec.env.get("PROCWATCH_NAME") or spec.argv[0]
+    shell_argv = spec.argv if isinstance(spec.command, str) else ()
+    tree = forest.plant(popen.pid, Identity(name, mark, spec.stop, shell_argv))
+    return Process(popen, tree, forest, _Pipe(output, feed, stdin))
+
+
+def exit_of(returncode: int) -> Exit:
+    """How a process ended, from what Python calls its return code (-n for signal n)."""
+    if returncode >= 0:
+        return Exit(returncode, f"exit {returncode}")
+    number = -returncode
+    try:
+        return Exit(128 + number, signal.Signals(number).name)
+    except ValueError:  # a real-time signal has no name of its own
+        return Exit(128 + number, f"signal {number}")
+
+
+class Process:
+    """A leader that runs, and its tree. Whoever starts one ends it with `end`, `kill` or `release`."""
+
+    def __init__(self, popen: subprocess.Popen[bytes], tree: Tree, forest: Forest, pipe: _Pipe) -> None:
+        self.pid = popen.pid
+        self._popen = popen
+        self._tree = tree
+        self._forest = forest
+        self._pipe = pipe
+        self._loop = asyncio.get_running_loop()
+        self._exit: asyncio.Future[Exit] = self._loop.create_future()
+        self._pidfd: int | None = None
+        self._watch_for_exit()
+
+    @property
+    def exit(self) -> Exit | None:
+        """How the leader ended; None while it runs."""
+        return self._exit.result() if self._exit.done() else None
+
+    async def wait(self) -> Exit:
+        """How the leader ended, when it has; what it printed has been handed on. Others of its tree may live on."""
+        return await asyncio.shield(self._exit)
+
+    async def signal(self, name: str) -> bool:
+        """Signal the program: the leader, or the shell's children where the leader is still the project's shell.
+
+        False when it has ended, or may not be signalled.
+        """
+        return not self._exit.done() and await self._tree.signal_program(signal.Signals[name])
+
+    async def end(self, policy: StopPolicy) -> bool:
+        """Stop the whole tree: signal, grace, kill. Returns when nothing is left; False if something cannot be ended.
+
+        Cancelled, it kills at once and then raises CancelledError.
+        """
+        try:
+            return await self._tree.end(policy)
+        finally:
+            self.close()
+
+    async def kill(self) -> bool:
+        """Kill the whole tree. Returns when nothing is left; False if something cannot be ended."""
+        try:
+            return await self._tree.kill()
+        finally:
+            self.close()
+
+    async def descendants_left(self) -> bool:
+        """Whether anything but the leader is alive."""
+        return bool(await self._tree.look() - {self._tree.leader})
+
+    async def release(self, silent: Callable[[], None]) -> None:
+        """Let what is left live on until the forest is ended; its output is handed on, and then `silent` is called.
+
+        Where nothing is left that could print, `silent` is called at once.
+        """
+        self._pipe.close_stdin()
+        if not await self._tree.look():
+            self.close()
+        self._pipe.when_silent(silent)
+
+    def close(self) -> None:
+        """Hand on what has been printed and stop reading. May be called again."""
+        self._collect()
+        self._pipe.close()
+
+    def _watch_for_exit(self) -> None:
+        if HAS_PIDFD:
+            try:
+                self._pidfd = os.pidfd_open(self.pid)
+            except OSError:  # an old kernel, a sandbox, or no descriptor is free: a thread waits instead
+                self._pidfd = None
+        if self._pidfd is None:
+            threading.Thread(target=self._wait_in_thread, name=f"wait-{self.pid}", daemon=True).start()
+        else:
+            self._loop.add_reader(self._pidfd, self._collect)
+
+    def _wait_in_thread(self) -> None:
+        with suppress(ChildProcessError):  # `close` was faster
+            os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        with suppress(RuntimeError):  # the loop has ended: nobody asks any more
+            self._loop.call_soon_threadsafe(self._collect)
+
+    def _collect(self) -> None:
+        """Take the leader's exit status, if it has ended: drain its output, then tell."""
+        if self._exit.done():
+            return
+        try:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+        except ChildProcessError:  # another part of the program took the status: better told than guessed
+            pid, found = self.pid, Exit(1, "exit status unknown")
+            self._popen.returncode = found.code
+        else:
+            if pid == 0:
+                return
+            self._popen.returncode = os.waitstatus_to_exitcode(status)
+            found = exit_of(self._popen.returncode)
+        if self._pidfd is not None:
+            self._loop.remove_reader(self._pidfd)
+            os.close(self._pidfd)
+        self._pipe.drain()
+        self._forest.collected(self._tree)
+        self._exit.set_result(found)
+
+
+class _Pipe:
+    """Our end of the output, and of standard input where it is held open."""
+
+    def __init__(self, output: int, feed: Feed, stdin: int | None) -> None:
+        self._output: int | None = output
+        self._feed = feed
+        self._stdin = stdin
+        self._silent: Callable[[], None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(output, self._read)
+
+    def drain(self) -> None:
+        """Hand on what has been written up to now; what is written meanwhile could go on for ever."""
+        if self._output is None:
+            return
+        left = int.from_bytes(fcntl.ioctl(self._output, termios.FIONREAD, bytes(4)), sys.byteorder)
+        while left > 0 and (count := self._read()):
+            left -= count
+
+    def close(self) -> None:
+        """Hand on what is there and close."""
+        self.close_stdin()
+        self.drain()
+        self._close_output()
+
+    def close_stdin(self) -> None:
+        """Let standard input end."""
+        if self._stdin is not None:
+            os.close(self._stdin)
+            self._stdin = None
+
+    def when_silent(self, silent: Callable[[], None]) -> None:
+        """Call this when nobody can write any more."""
+        if self._output is None:
+            silent()
+        self._silent = silent
+
+    def _read(self) -> int:
+        """Hand on one piece; gives its length, 0 when there is none or nobody can write any more."""
+        if self._output is None:
+            return 0
+        try:
+            data = os.read(self._output, CHUNK_BYTES)
+        except BlockingIOError:
+            return 0
+        if data:
+            self._feed(data)
+        else:
+            self._close_output()
+        return len(data)
+
+    def _close_output(self) -> None:
+        if self._output is not None:
+            self._loop.remove_reader(self._output)
+            os.close(self._output)
+            self._output = None
+            if self._silent:
+                self._silent()
+
+
+def _find_program(spec: Spec) -> str:
+    """The file to run, looked for as the child would. Raises SpawnError."""
+    name = spec.argv[0] if spec.argv else ""
+    try:
+        if refusal := check_folder(spec.cwd):
+            raise SpawnError(refusal)
+        found = find_program(name, spec.cwd, spec.env.get("PATH", os.defpath))
+    except ValueError as error:  # a null byte in a path
+        raise SpawnError(explain(error, name, spec.cwd)) from error
+    if isinstance(found, str):
+        return found
+    shell = " (project.shell)" if isinstance(spec.command, str) else ""
+    raise SpawnError(Exit(found.code, found.words + shell))
+
+
+def _open_pipe(ours: ExitStack, childs: ExitStack) -> tuple[int, int]:
+    """A pipe that we read without blocking, and as large as one read of it."""
+    output, childs_output = os.pipe()
+    ours.callback(os.close, output)
+    childs.callback(os.close, childs_output)
+    os.set_blocking(output, False)
+    if hasattr(fcntl, "F_SETPIPE_SZ"):
+        with suppress(OSError):  # the user's share of pipe memory is used up: a pipe of the usual size does too
+            fcntl.fcntl(output, fcntl.F_SETPIPE_SZ, CHUNK_BYTES)
+    return output, childs_output
+
+
+def _open_stdin(spec: Spec, ours: ExitStack, childs: ExitStack) -> tuple[int | None, int]:
+    """Our end of standard input, if it is held open, and the child's."""
+    if spec.stdin == "null":
+        return None, subprocess.DEVNULL
+    childs_stdin, stdin = os.pipe()
+    ours.callback(os.close, stdin)
+    childs.callback(os.close, childs_stdin)
+    return stdin, childs_stdin

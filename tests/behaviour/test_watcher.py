@@ -1,0 +1,615 @@
+"""Watching: whatever happens to files and folders after `start`, a batch tells of it; nothing else does."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from procwatch.core.messages import FilesChanged
+from procwatch.core.model import Build, Project, Service, WatchSettings
+from procwatch.runtime.engines import EventsLostError, Silence
+from procwatch.runtime.inputs import Inputs
+from procwatch.runtime.watcher import Watcher, WatchfilesEngine
+
+DEADLINE_S = 10.0
+
+ENGINES = pytest.mark.parametrize("poll_s", [None, 0.02], ids=["events", "poll"])
+
+
+class Watched:
+    """A running watcher and what it has yielded."""
+
+    def __init__(self, root: Path, watcher: Watcher, inputs: Inputs, lines: list[str]) -> None:
+        self.root = root
+        self.watcher = watcher
+        self.inputs = inputs
+        self.lines = lines
+        self._batches = watcher.batches()
+
+    async def batch(self) -> FilesChanged:
+        """The next batch, under the deadline."""
+        async with asyncio.timeout(DEADLINE_S):
+            return await anext(self._batches)
+
+    async def until(self, *paths: str) -> list[FilesChanged]:
+        """All batches up to the one with which all of these paths have been told."""
+        missing, batches = set(paths), list[FilesChanged]()
+        while missing:
+            batches.append(await self.batch())
+            missing -= set(batches[-1].paths)
+        return batches
+
+    async def happens(self, condition: Callable[[], object]) -> None:
+        """Let the loop turn until the watcher has come so far."""
+        async with asyncio.timeout(DEADLINE_S):
+            while not condition():  # noqa: ASYNC110 - looks at the inside of the watcher, which has no event for it
+                await asyncio.sleep(0)
+
+    async def marker(self) -> FilesChanged:
+        """The next batch after a marker was written: for "nothing came before it"."""
+        put(self.root, "marker")
+        return await self.batch()
+
+
+@pytest.fixture(autouse=True)
+def no_net(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put off the look that finds what events did not tell: here events alone must do."""
+    monkeypatch.setattr("procwatch.runtime.feed._SWEEP_AFTER_S", 10 * DEADLINE_S)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    return folder
+
+
+def put(root: Path, name: str, text: str = "x") -> Path:
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def make(root: Path, *watch: str, settings: WatchSettings | None = None, ignore: tuple[str, ...] = ()) -> Project:
+    api = Build("build.api", "make", watch=(*watch, "marker"), ignore=ignore)
+    web = Service("service.web", "run", watch=("web.toml",))
+    used = settings or WatchSettings()
+    return Project("shop", str(root), {api.name: api}, {web.name: web}, watch=used, env_files=(".env",))
+
+
+@asynccontextmanager
+async def watching(project: Project, engine: object = None) -> AsyncIterator[Watched]:
+    lines: list[str] = []
+    inputs = Inputs(project)
+    watcher = Watcher(project, inputs, report=lines.append, engine=engine)  # type: ignore[arg-type]
+    await watcher.start()
+    try:
+        yield Watched(Path(project.folder), watcher, inputs, lines)
+    finally:
+        await watcher.stop()
+
+
+def run(project: Project, body: Callable[[Watched], Awaitable[None]], engine: object = None) -> None:
+    """Run the body of a test with a watcher."""
+
+    async def main() -> None:
+        async with watching(project, engine) as watched:
+            await body(watched)
+
+    asyncio.run(main())
+
+
+def polling(poll_s: float | None) -> WatchSettings:
+    return WatchSettings(poll_s=poll_s)
+
+
+# --- one save ---------------------------------------------------------------------------------------------------------
+
+
+def write_plainly(path: Path) -> None:
+    path.write_text("new")
+
+
+def save_like_vim(path: Path) -> None:
+    (path.parent / "4913").touch()
+    (path.parent / "4913").unlink()
+    swap, backup = path.parent / f".{path.name}.swp", path.parent / f"{path.name}~"
+    swap.touch()
+    path.rename(backup)
+    with path.open("w") as file:
+        file.write("new")
+        file.flush()
+        os.fsync(file.fileno())
+    backup.unlink()
+    swap.unlink()
+
+
+def save_like_jetbrains(path: Path) -> None:
+    new, old = (path.parent / f"{path.name}___jb_{word}___" for word in ("tmp", "old"))
+    new.write_text("new")
+    path.rename(old)
+    new.rename(path)
+    old.unlink()
+
+
+def save_like_emacs(path: Path) -> None:
+    (path.parent / f".#{path.name}").symlink_to("someone@somewhere")
+    shutil.copy2(path, path.parent / f"{path.name}~")
+    path.write_text("new")
+    (path.parent / f".#{path.name}").unlink()
+
+
+def replace_atomically(path: Path) -> None:
+    other = path.parent / "other.tmp"
+    other.write_text("new")
+    other.replace(path)
+
+
+SAVES = [write_plainly, save_like_vim, save_like_jetbrains, save_like_emacs, replace_atomically]
+
+
+@ENGINES
+@pytest.mark.parametrize("save", SAVES)
+@pytest.mark.parametrize("pattern", ["src/*.rs", "src/a.rs"])
+def test_a_save_is_one_batch_whatever_the_editor(
+    root: Path, save: Callable[[Path], None], pattern: str, poll_s: float | None
+) -> None:
+    path = put(root, "src/a.rs", "old")
+
+    async def body(watched: Watched) -> None:
+        for _ in range(2):
+            save(path)
+            assert await watched.batch() == FilesChanged(("src/a.rs",), {"build.api": ("src/a.rs",)})
+        assert (await watched.marker()).paths == ("marker",)
+
+    run(make(root, pattern, settings=polling(poll_s)), body)
+
+
+def test_a_file_truncated_to_nothing_is_given_time_to_be_written(root: Path) -> None:
+    path = put(root, "src/a.rs", "old")
+
+    async def body(watched: Watched) -> None:
+        async def save_slowly() -> None:
+            with path.open("w") as file:
+                await watched.happens(lambda: watched.watcher._batch._unfinished)
+                file.write("new")
+
+        saving = asyncio.ensure_future(save_slowly())
+        assert (await watched.batch()).paths == ("src/a.rs",)
+        assert path.read_text() == "new"
+        await saving
+        assert (await watched.marker()).paths == ("marker",)
+
+    run(make(root, "src/*.rs"), body)
+
+
+def test_a_file_that_stays_empty_or_gone_is_told_all_the_same(root: Path) -> None:
+    empty, gone = put(root, "empty.rs"), put(root, "gone.rs")
+
+    async def body(watched: Watched) -> None:
+        empty.write_text("")
+        gone.unlink()
+        await watched.until("empty.rs", "gone.rs")
+
+    run(make(root, "*.rs"), body)
+
+
+def test_a_touch_of_a_trigger_outside_the_project_is_told(root: Path, tmp_path: Path) -> None:
+    trigger = tmp_path / "trigger"
+
+    async def body(watched: Watched) -> None:
+        trigger.touch()
+        assert (await watched.batch()).paths == ("../trigger",)
+        os.utime(trigger)
+        assert (await watched.batch()).paths == ("../trigger",)
+
+    run(make(root, "../trigger"), body)
+
+
+def test_a_batch_says_who_reads_what(root: Path) -> None:
+    async def body(watched: Watched) -> None:
+        put(root, "web.toml")
+        put(root, ".env")
+        batches = await watched.until("web.toml", ".env")
+        readers = {name: paths for batch in batches for name, paths in batch.readers.items()}
+        assert readers == {"build.api": (".env",), "service.web": (".env",)}
+        assert {name for batch in batches for name in batch.touched} == {"service.web"}
+
+    run(make(root), body)
+
+
+def test_changes_that_concern_nobody_are_dropped(root: Path) -> None:
+    put(root, "src/a.rs")
+    put(root, ".gitignore", "*.log\n")
+
+    async def body(watched: Watched) -> None:
+        for name in ("src/a.txt", "src/b.rs.swp", "src/c.log", "other/d.rs", "src/e.bk.rs", ".git/f.rs"):
+            put(root, name)
+        assert (await watched.marker()).paths == ("marker",)
+
+    run(make(root, "src/**/*.rs", ignore=("*.bk.rs",)), body)
+
+
+def test_an_edit_right_after_start_is_not_lost(root: Path) -> None:
+    path = put(root, "src/a.rs")
+    for text in map(str, range(10)):
+
+        async def body(watched: Watched, text: str = text) -> None:
+            path.write_text(text)
+            assert (await watched.batch()).paths == ("src/a.rs",)
+
+        run(make(root, "src/*.rs"), body)
+
+
+# --- folders that come and go -----------------------------------------------------------------------------------------
+
+
+@ENGINES
+def test_files_made_at_once_in_new_folders_are_told(root: Path, poll_s: float | None) -> None:
+    async def body(watched: Watched) -> None:
+        for letter in "abcdefgh":
+            name = f"src/{letter}/b/c/d/e/f/g/h/one.rs"
+            put(root, name)
+            await watched.until(name)
+            put(root, name, "again")
+            await watched.until(name)
+
+    run(make(root, "src/**/*.rs", settings=polling(poll_s)), body)
+
+
+def test_many_files_in_new_folders_are_all_told(root: Path) -> None:
+    names = [f"src/{folder}/sub/{file}.rs" for folder in range(30) for file in range(10)]
+
+    async def body(watched: Watched) -> None:
+        for name in names:
+            put(root, name)
+        await watched.until(*names)
+
+    run(make(root, "src/**/*.rs"), body)
+
+
+@ENGINES
+def test_a_folder_moved_in_or_out_stands_for_its_files(root: Path, tmp_path: Path, poll_s: float | None) -> None:
+    put(tmp_path, "made/deep/a.rs")
+    put(root, "src/b.rs")
+
+    async def body(watched: Watched) -> None:
+        (tmp_path / "made").rename(root / "src" / "made")
+        await watched.until("src/made/deep/a.rs")
+        put(root, "src/made/deep/a.rs", "edited")
+        await watched.until("src/made/deep/a.rs")
+        (root / "src" / "made").rename(tmp_path / "away")
+        await watched.until("src/made/deep/a.rs")
+        put(tmp_path, "away/deep/a.rs", "unseen")
+        assert (await watched.marker()).paths == ("marker",)
+
+    run(make(root, "src/**/*.rs", settings=polling(poll_s)), body)
+
+
+@ENGINES
+@pytest.mark.parametrize("doomed", ["src", ".", ".."])
+def test_a_folder_deleted_and_made_again_is_still_watched(tmp_path: Path, doomed: str, poll_s: float | None) -> None:
+    root = tmp_path / "outer" / "shop"
+    put(root, "src/a.rs")
+
+    async def body(watched: Watched) -> None:
+        for text in ("one", "two"):
+            shutil.rmtree((root / doomed).resolve())
+            await watched.until("src/a.rs")
+            put(root, "src/a.rs", text)
+            await watched.until("src/a.rs")
+            put(root, "src/a.rs", text + text)
+            await watched.until("src/a.rs")
+
+    run(make(root, "src/**/*.rs", settings=polling(poll_s)), body)
+
+
+def test_a_folder_replaced_in_an_instant_is_still_watched(root: Path) -> None:
+    put(root, "src/sub/a.rs")
+
+    async def body(watched: Watched) -> None:
+        for text in ("one", "two", "three"):
+            shutil.rmtree(root / "src")
+            put(root, "src/sub/a.rs", text)
+            await watched.until("src/sub/a.rs")
+            put(root, "src/sub/b.rs", text)
+            await watched.until("src/sub/b.rs")
+
+    run(make(root, "src/**/*.rs"), body)
+
+
+def test_the_root_may_vanish_while_a_process_is_still_in_it(root: Path) -> None:
+    put(root, "a.rs")
+    with subprocess.Popen(["cat"], cwd=root, stdin=subprocess.PIPE) as inside:
+
+        async def body(watched: Watched) -> None:
+            shutil.rmtree(root)
+            await watched.until("a.rs")
+            put(root, "a.rs", "again")
+            await watched.until("a.rs")
+
+        run(make(root, "*.rs"), body)
+        assert inside.stdin is not None
+        inside.stdin.close()
+
+
+@ENGINES
+def test_what_does_not_exist_yet_is_waited_for(root: Path, poll_s: float | None) -> None:
+    async def body(watched: Watched) -> None:
+        put(root, "not/yet/there.txt")
+        await watched.until("not/yet/there.txt")
+        put(root, "../lib/x/y.rs")
+        await watched.until("../lib/x/y.rs")
+
+    run(make(root, "not/yet/there.txt", "../lib/**/*.rs", settings=polling(poll_s)), body)
+
+
+def test_files_behind_links_are_told_under_the_links_names(root: Path, tmp_path: Path) -> None:
+    put(tmp_path, "away/a.rs")
+    put(tmp_path, "single/b.rs")
+    (root / "lib").symlink_to("../away")
+    (root / "c.rs").symlink_to("../single/b.rs")
+
+    async def body(watched: Watched) -> None:
+        put(tmp_path, "away/a.rs", "edited")
+        await watched.until("lib/a.rs")
+        put(tmp_path, "single/b.rs", "edited")
+        await watched.until("c.rs")
+        replace_atomically(tmp_path / "single" / "b.rs")
+        await watched.until("c.rs")
+        shutil.rmtree(tmp_path / "away")
+        await watched.until("lib/a.rs")
+        put(tmp_path, "away/a.rs", "back")
+        await watched.until("lib/a.rs")
+
+    run(make(root, "**/*.rs"), body)
+
+
+def test_a_swapped_link_is_told_with_the_files_behind_it(root: Path) -> None:
+    put(root, "releases/one/a.txt")
+    put(root, "releases/two/a.txt")
+    (root / "current").symlink_to("releases/one")
+
+    async def body(watched: Watched) -> None:
+        (root / "next").symlink_to("releases/two")
+        (root / "next").replace(root / "current")
+        await watched.until("current/a.txt")
+        put(root, "releases/two/a.txt", "edited")
+        await watched.until("current/a.txt")
+
+    run(make(root, "current/*.txt"), body)
+
+
+def test_an_edited_ignore_file_counts_at_once(root: Path) -> None:
+    put(root, "gen/a.rs")
+    put(root, ".gitignore", "gen\n")
+
+    async def body(watched: Watched) -> None:
+        put(root, "gen/a.rs", "unseen")
+        assert (await watched.marker()).paths == ("marker",)
+        put(root, ".gitignore", "")
+        await watched.until("gen/a.rs")
+        put(root, "gen/a.rs", "seen")
+        await watched.until("gen/a.rs")
+        put(root, "gen/.ignore", "a.rs")
+        put(root, "gen/b.rs")
+        await watched.until("gen/b.rs")
+        put(root, "gen/a.rs", "unseen again")
+        put(root, "marker", "again")
+        assert (await watched.batch()).paths == ("marker",)
+
+    run(make(root, "**/*.rs"), body)
+
+
+# --- what watchfiles cannot do ----------------------------------------------------------------------------------------
+
+
+@ENGINES
+def test_names_that_are_not_utf8_are_told(root: Path, poll_s: float | None) -> None:
+    odd = os.fsdecode(b"src/caf\xe9.rs")
+    put(root, "src/a.rs")
+
+    async def body(watched: Watched) -> None:
+        put(root, odd)
+        await watched.until(odd)
+        put(root, odd, "again")
+        await watched.until(odd)
+        put(root, "src/a.rs", "again")
+        await watched.until("src/a.rs")
+
+    run(make(root, "src/*.rs", settings=polling(poll_s)), body)
+
+
+def test_a_folder_whose_name_is_not_utf8_is_looked_at(root: Path) -> None:
+    name = os.fsdecode(b"src/caf\xe9/a.rs")
+    put(root, name)
+
+    async def body(watched: Watched) -> None:
+        put(root, name, "again")
+        await watched.until(name)
+        assert watched.lines == [
+            "some folders cannot be watched, by their permissions or names; 1 folder is looked at every 1 s instead"
+        ]
+
+    run(make(root, "src/**/*.rs"), body)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may look into any folder")
+def test_a_folder_without_permission_is_told_and_taken_in_once_it_has_it(root: Path) -> None:
+    put(root, "src/secret/a.rs")
+    (root / "src" / "secret").chmod(0)
+
+    async def body(watched: Watched) -> None:
+        await watched.happens(lambda: 'cannot look into "src/secret": permission denied' in watched.lines)
+        (root / "src" / "secret").chmod(0o700)
+        await watched.until("src/secret/a.rs")
+
+    run(make(root, "src/**/*.rs"), body)
+
+
+def test_past_the_systems_limit_the_rest_is_looked_at_and_told(root: Path) -> None:
+    script = textwrap.dedent("""
+        import sys
+        from pathlib import Path
+        from tests.behaviour.test_watcher import Watched, make, put, run
+        root = Path(sys.argv[1])
+        for number in range(40):
+            put(root, f"src/{number}/a.rs")
+        Path("/proc/sys/user/max_inotify_watches").write_text("20")
+        async def body(watched: Watched) -> None:
+            for number in range(40):
+                put(root, f"src/{number}/a.rs", "again")
+            await watched.until(*(f"src/{number}/a.rs" for number in range(40)))
+            print(*watched.lines, sep="\\n")
+        run(make(root, "src/**/*.rs"), body)
+    """)
+    command = ["unshare", "-Ur", sys.executable, "-c", script, str(root)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+    if "unshare" in done.stderr:
+        pytest.skip("no user namespaces here")
+    assert done.stderr == ""
+    assert done.stdout.startswith(
+        "the system's limit on watched folders is reached (fs.inotify.max_user_watches raises"
+    )
+    assert done.stdout.count("\n") == 1
+
+
+class Lossy(WatchfilesEngine):
+    """An engine that swallows what it hears, as a full queue of the kernel does."""
+
+    def wait(self, timeout_s: float | None) -> frozenset[str]:
+        heard = super().wait(timeout_s)
+        return frozenset(one for one in heard if not one.endswith("lost.rs"))
+
+
+def test_what_events_did_not_tell_is_found_by_looking_once_more(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("procwatch.runtime.feed._SWEEP_AFTER_S", 0.2)
+
+    async def body(watched: Watched) -> None:
+        put(root, "lost.rs")
+        put(root, "told.rs")
+        batches = await watched.until("told.rs", "lost.rs")
+        assert batches[0].paths == ("told.rs",)
+
+    run(make(root, "*.rs"), body, Lossy())
+
+
+class Broken(Silence):
+    """An engine that always fails."""
+
+    def wait(self, timeout_s: float | None) -> frozenset[str]:
+        raise EventsLostError("no such luck")
+
+
+def test_an_engine_that_fails_again_and_again_is_given_up_and_told(root: Path) -> None:
+    async def body(watched: Watched) -> None:
+        await watched.happens(lambda: watched.lines)
+        put(root, "a.rs")
+        await watched.until("a.rs")
+        assert watched.lines == [
+            "watching fails again and again (no such luck); everything is looked at every 1 s instead"
+        ]
+
+    run(make(root, "*.rs"), body, Broken())
+
+
+class Faulty(Silence):
+    """An engine with a fault in it."""
+
+    def watch(self, folders: Collection[str]) -> frozenset[str]:
+        raise ZeroDivisionError
+
+
+def test_a_fault_in_the_thread_is_raised_where_it_is_seen(root: Path) -> None:
+    async def main() -> None:
+        async with watching(make(root, "*.rs"), Faulty()):
+            raise AssertionError("not reached")
+
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(main())
+
+
+# --- when a batch ends ------------------------------------------------------------------------------------------------
+
+
+def test_constant_writing_does_not_hold_a_batch_open(root: Path) -> None:
+    path = put(root, "a.rs")
+
+    async def body(watched: Watched) -> None:
+        async def write_always() -> None:
+            number = 0
+            while True:
+                path.write_text(str(number := number + 1))
+                await asyncio.sleep(0)
+
+        writing = asyncio.ensure_future(write_always())
+        for _ in range(3):
+            assert (await watched.batch()).paths == ("a.rs",)
+        writing.cancel()
+
+    run(make(root, "*.rs", settings=WatchSettings(quiet_s=5.0, max_wait_s=0.1)), body)
+
+
+def test_gits_lock_holds_a_batch_open(root: Path) -> None:
+    lock = put(root, ".git/index.lock")
+
+    async def body(watched: Watched) -> None:
+        put(root, "a.rs")
+        waiting = asyncio.ensure_future(watched.batch())
+        batch = watched.watcher._batch
+        await watched.happens(lambda: batch.paths)
+        past_max_wait_s = batch.began_s + 0.6
+        await watched.happens(lambda: batch.ends_at_s() > past_max_wait_s)
+        assert not waiting.done()
+        put(root, "b.rs")
+        await watched.happens(lambda: len(batch.paths) == 2)
+        lock.unlink()
+        assert (await waiting).paths == ("a.rs", "b.rs")
+
+    run(make(root, "*.rs"), body)
+
+
+def test_a_lock_that_a_dead_git_has_left_behind_delays_nothing(root: Path) -> None:
+    lock = put(root, ".git/index.lock")
+    os.utime(lock, (1, 1))
+
+    async def body(watched: Watched) -> None:
+        put(root, "a.rs")
+        assert (await watched.batch()).paths == ("a.rs",)
+
+    run(make(root, "*.rs"), body)
+
+
+def test_a_batch_that_was_not_taken_is_kept(root: Path) -> None:
+    async def body(watched: Watched) -> None:
+        put(root, "a.rs")
+        await watched.happens(lambda: watched.watcher._found)
+        taking = asyncio.ensure_future(watched.batch())
+        await asyncio.sleep(0)
+        taking.cancel()
+        await asyncio.gather(taking, return_exceptions=True)
+        watched._batches = watched.watcher.batches()
+        assert (await watched.batch()).paths == ("a.rs",)
+
+    run(make(root, "*.rs", settings=WatchSettings(quiet_s=0.2)), body)
+
+
+def test_stopping_ends_the_batches(root: Path) -> None:
+    async def main() -> None:
+        async with watching(make(root, "*.rs")) as watched:
+            taking = asyncio.ensure_future(anext(watched.watcher.batches(), None))
+            await asyncio.sleep(0)
+            await watched.watcher.stop()
+            assert await asyncio.wait_for(taking, DEADLINE_S) is None
+
+    asyncio.run(main())

@@ -1,0 +1,325 @@
+"""What is wrong with a watch.toml is told in these words, at this place, all of it at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from procwatch.config.load import load
+from procwatch.errors import ConfigError, Location, Problem
+
+
+def problems(folder: Path, text: str, local: str | None = None, environ: Mapping[str, str] | None = None) -> list[str]:
+    """The first line of each problem."""
+    return [str(problem).splitlines()[0] for problem in found(folder, text, local, environ)]
+
+
+def found(
+    folder: Path, text: str, local: str | None = None, environ: Mapping[str, str] | None = None
+) -> tuple[Problem, ...]:
+    (folder / "watch.toml").write_text(text)
+    if local is not None:
+        (folder / "watch.local.toml").write_text(local)
+    with pytest.raises(ConfigError) as caught:
+        load(folder, environ=environ or {})
+    return caught.value.problems
+
+
+def test_the_contract_s_example(tmp_path: Path) -> None:
+    text = (
+        '[build.app]\nrun = "x"\n\n[build.assets]\nrun = "x"\n\n\n\n\n\n\n[service.web]\nrun = "x"\n'
+        'wacth = ["config/*.toml"]\nneeds = ["build.api"]\n'
+    )
+    assert "\n".join(str(problem) for problem in found(tmp_path, text)) == (
+        'watch.toml:14:1: service "web": unknown key "wacth"; did you mean "watch"?\n'
+        '   14 | wacth = ["config/*.toml"]\n'
+        "      | ^^^^^\n"
+        'watch.toml:15:9: service "web": needs "build.api", but there is no such build; builds are: app, assets\n'
+        '   15 | needs = ["build.api"]\n'
+        "      |         ^^^^^^^^^^^^^"
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("wacth = []", 'unknown key "wacth"; did you mean "watch"?'),
+        ("depends_on = []", 'unknown key "depends_on"; did you mean "needs"?'),
+        ("command = 'x'", 'unknown key "command"; did you mean "run"?'),
+        ("cmd = 'x'", 'unknown key "cmd"; did you mean "run"?'),
+        ("cwd = 'x'", 'unknown key "cwd"; did you mean "dir"?'),
+        ("working_dir = 'x'", 'unknown key "working_dir"; did you mean "dir"?'),
+        ("environment = {}", 'unknown key "environment"; did you mean "env"?'),
+        ("healthcheck = {}", 'unknown key "healthcheck"; did you mean "ready" or "health"?'),
+        ("inputs = []", 'unknown key "inputs"; did you mean "watch"?'),
+        ("sources = []", 'unknown key "sources"; did you mean "watch"?'),
+        ("exclude = []", 'unknown key "exclude"; did you mean "ignore"?'),
+        ("profiles = []", 'unknown key "profiles"; did you mean the table "groups"?'),
+        ("timeout = 1", 'unknown key "timeout"; it is a key of builds'),
+        ("qqq = 1", 'unknown key "qqq"'),
+        ("stop.gracee = 1", 'unknown key "stop.gracee"; did you mean "stop.grace"?'),
+        ("ready.zzz = 1", 'unknown key "ready.zzz"; the keys here are: http, status, tcp, run, log'),
+        ("watch = 'src'", 'watch must be a list, not "src"; write ["src"]'),
+        ("watch = ['a', 3]", "an entry of watch must be a path or pattern that is not empty, not 3"),
+        (
+            "watch = ['/src']",
+            'an entry of watch must be relative to the folder of watch.toml, not "/src"; write "./src"',
+        ),
+        ("watch = ['a\\b']", "an entry of watch must be a pattern without a backslash"),
+        ("ignore = ['#x']", 'an entry of ignore must be a pattern, not "#x"; a leading # makes it a comment'),
+        ("env = { A = 1 }", 'env.A must be a string, not 1; write "1"'),
+        ("env = 'A=1'", 'env must be a table, not "A=1"'),
+        ("env = { 'A=B' = 'x' }", 'env must be a table of variables; "A=B" cannot be the name of one'),
+        ("port = 'x'", 'port must be a port number from 1 to 65535, not "x"'),
+        ("port = 0", "port must be a port number from 1 to 65535, not 0"),
+        ("autostart = 'yes'", 'autostart must be true or false, not "yes"'),
+        ("dir = 3", "dir must be a string that is not empty, not 3"),
+        ("stdin = 'tty'", 'stdin must be "null" or "open", not "tty"'),
+        ("stop = { grace = '5x' }", "stop.grace must be a duration such as 2.5 (seconds)"),
+        (
+            "stop = { grace = 1979-05-27 }",
+            'stop.grace must be a duration such as 2.5 (seconds), "250ms", "5s", "2m" or',
+        ),
+        ("stop = 'SIGFOO'", 'stop.signal must be a signal such as "SIGTERM", "SIGINT" or "HUP", not "SIGFOO"'),
+        ("stop = 3", "stop must be a table, not 3"),
+        ("restart = 'no'", 'restart.policy must be "always", "on-failure" or "never", not "no"'),
+        ("restart = { max_delay = 0.01 }", "restart.max_delay is less than restart.min_delay"),
+        ("reload_signal = 'x'", "reload_signal must be a signal such as"),
+        ("log = { color = 'pink' }", "log.color must be a colour: grey, red"),
+        ("log = { terminal = 'never' }", 'log.terminal must be "all", "on-failure" or "none", not "never"'),
+        ("hooks = { pre_start = ['x', ''] }", "hooks.pre_start must be a command that is not empty, not a list"),
+        ("hooks = { pre_build = 'x' }", 'unknown key "hooks.pre_build"'),
+        ("needs = [{ restart = true }]", 'an entry of needs has no "name"'),
+        ("needs = [3]", "an entry of needs must be a name, or a table such as"),
+        ("needs = ['zzz']", 'needs "zzz", but there is no such build, service or group; names are: api, web, backend'),
+        ("needs = ['service.wep']", 'needs "service.wep", but there is no such service; services are: web'),
+        (
+            "needs = ['build.apii']",
+            'needs "build.apii", but there is no such build; did you mean "build.api"? builds are: ',
+        ),
+        ("needs = ['build.api', 'api']", 'needs "build.api" twice'),
+        ("needs = [{ name = 'api', until = 'ready' }]", '"until" is for services, and "api" is not one'),
+        ("needs = ['service.web']", "needs itself: service.web -> service.web"),
+        ("needs = ['build.seed']", 'needs "build.seed", but there is no such build'),
+        ("dir = 'nowhere'", 'dir "nowhere" does not exist'),
+        ("dir = 'watch.toml'", 'dir "watch.toml" is not a folder'),
+        ("env_file = ['no.env']", "env_file: no.env: no such file"),
+        (
+            "ready = { tcp = true }",
+            'ready.tcp has no port to ask; add "port", or write an address such as "127.0.0.1:5432"',
+        ),
+        ("ready = { http = '/' }", 'ready.http has no port to ask; add "port", or write an address such as "http://'),
+        ("ready = { tcp = 1, delay = 1 }", 'ready has "tcp" and "delay"; just one of these can be'),
+        ("ready = { notify = false }", "ready.notify must be true, or left out, not false"),
+        ("ready = { tcp = 1, status = 200 }", 'ready.status is for a probe with "http"'),
+        ("ready = { status = 200 }", 'ready.status is for a probe with "http"'),
+        ("ready = { log = '[' }", 'ready.log must be a regular expression, not "["; unterminated character set'),
+        ("ready = { delay = -1 }", "ready.delay must be a duration from 0 to 1000000000 seconds, not -1"),
+        ("ready = { interval = 0 }", "ready.interval must be a duration longer than 0, not 0"),
+        ("dir = '${NOPE}'", 'dir: "${NOPE}" is not set; set it, or give a default: "${NOPE:-default}"'),
+        ("dir = '${1}'", 'dir: "${1}" is no variable; write "${NAME}" or "${NAME:-default}", "$$" for a dollar'),
+        ("dir = '${A:-${B}}'", 'dir: "${A:-${B}}" is no variable'),
+        ('dir = "a\\u0000"', "dir: a string cannot hold the character U+0000"),
+        ("listen = []", '"listen" is not supported yet'),
+        ("proxy = 'x'", '"proxy" is not supported yet'),
+        ("replicas = 1", '"replicas" is not supported yet'),
+        ("verify = 'x'", '"verify" is not supported yet'),
+        ("health = { tcp = true }", '"health" is not supported yet'),
+        ("limits = {}", '"limits" is not supported yet'),
+        ("tty = false", '"tty" is not supported yet'),
+        ("switch = 'overlap'", 'switch = "overlap" is not supported yet'),
+        ("switch = 'x'", 'switch must be "replace" or "signal", not "x"'),
+        ("log = { file = true }", '"log.file" is not supported yet'),
+        ("log = { max_size = 1 }", '"log.max_size" is not supported yet'),
+        ("log = { keep = 1 }", '"log.keep" is not supported yet'),
+        ("needs = [{ name = 'api', uses = [] }]", '"needs.uses" is not supported yet'),
+    ],
+)
+def test_a_wrong_key_of_a_service(tmp_path: Path, key: str, said: str) -> None:
+    text = f"[service.web]\nrun = 'x'\n{key}\n[build.api]\nrun = 'x'\n[groups]\nbackend = ['web']\n"
+    (only,) = found(tmp_path, text)
+    assert only.message.startswith(f'service "web": {said}')
+    assert only.location is not None
+    assert only.location.line == 3
+    assert only.source == key
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[build.a]\n", '1:1: build "a": has no "run"; say what to run, such as run = ["program", "argument"]'),
+        ("[build.a]\nrun = ' '\n", '2:7: build "a": run must be a command that is not empty, not " "'),
+        ("[build.a]\nrun = []\n", '2:7: build "a": run must be a list that begins with a program, not an empty list'),
+        (
+            "[build.a]\nrun = 3\n",
+            '2:7: build "a": run must be a string for the shell, or a list of strings such as ["cargo"',
+        ),
+        ("[build.a]\nrun = 'x'\noutputs = ['y']\n", '3:1: build "a": "outputs" is not supported yet'),
+        ("[build.a]\nrun = 'x'\nkeep = 3\n", '3:1: build "a": "keep" is not supported yet'),
+        ("[build.a]\nrun = 'x'\nport = 3\n", '3:1: build "a": unknown key "port"; it is a key of services'),
+        (
+            "[build.a]\nrun = 'x'\ntimeout = '0s'\n",
+            '3:11: build "a": timeout must be a duration longer than 0, not "0s"',
+        ),
+        ("[build]\na = 3\n", '2:5: build "a" must be a table, not 3'),
+        ("build = 3\n", "1:9: build must be a table, not 3"),
+        ("[build.'a b']\nrun = 'x'\n", '1:8: build "a b": a name begins with a letter or digit, has only letters'),
+        (f"[build.{'a' * 65}]\nrun = 'x'\n", f'1:8: build "{"a" * 64}...": a name begins with a letter or digit'),
+        ("[biuld.a]\nrun = 'x'\n", '1:2: unknown table "biuld"; did you mean "build"?'),
+        ("[profiles]\na = ['x']\n", '1:2: unknown table "profiles"; did you mean "groups"?'),
+        ("[alerts]\nhook = 'x'\n", '1:2: "alerts" is not supported yet'),
+        ("x = 1\n[service.a]\nrun = 'x'\n", '1:1: unknown key "x"'),
+        ("[project]\nname = 'a b'\n", '2:8: project: "a b" is not a name: a name begins with a letter or digit'),
+        ("[project]\njobs = 0\n", "2:8: project: jobs must be a whole number from 1 to 10000, not 0"),
+        ("[project]\nshell = []\n", "2:9: project: shell must be a list with something in it, not an empty list"),
+        ("[project]\nisolation = 'tree'\n", '2:1: project: "isolation" is not supported yet'),
+        ("[project]\nenv_file = ['a.env']\n", "2:13: project: env_file: a.env: no such file"),
+        ("[project]\nprocfile = 'P'\n", "2:12: project: procfile: P: no such file"),
+        (
+            "[project]\ndefault = ['wep']\n",
+            '2:12: project: default lists "wep", but there is no such build, service or',
+        ),
+        ("[watch]\nengine = 'inotify'\n", '2:10: watch: engine = "inotify" is not supported yet'),
+        ("[watch]\nengine = 'magic'\n", '2:10: watch: engine must be "auto", "watchfiles" or "poll", not "magic"'),
+        ("[watch]\nquiet = 'x'\n", '2:9: watch: quiet must be "auto" or a duration such as'),
+        ("[watch]\npoll = true\n", "2:8: watch: poll must be false or a duration such as"),
+        ("[watch]\nignore = ['#x']\n", "2:11: watch: an entry of ignore must be a pattern"),
+        (
+            "[groups]\na = ['zz']\n",
+            '2:6: group "a": lists "zz", but there is no such build, service or group; names are: a',
+        ),
+        ("[groups]\na = 'web'\n", '2:5: group "a" must be a list, not "web"; write ["web"]'),
+        ("[groups]\na = [3]\n", '2:6: group "a" must be a string that is not empty, not 3'),
+        ("[groups]\na = ['b']\nb = ['a']\n", '2:1: group "a": is a member of itself: a -> b -> a'),
+        (
+            "[groups]\nx = []\n[service.x]\nrun = 'x'\n",
+            '2:1: group "x": a service has this name too; give the group another',
+        ),
+        (
+            "[defaults.service]\nstop = { grace = 'x' }\n",
+            "2:18: defaults.service: stop.grace must be a duration such as",
+        ),
+        ("[defaults.sevice]\n", '1:11: defaults: unknown key "sevice"; did you mean "service"?'),
+    ],
+)
+def test_what_is_wrong_elsewhere(tmp_path: Path, text: str, said: str) -> None:
+    assert problems(tmp_path, text)[0].startswith(f"watch.toml:{said}")
+
+
+def test_an_ambiguous_name_is_told_with_both_full_names(tmp_path: Path) -> None:
+    text = "[build.api]\nrun = 'x'\n[service.api]\nrun = 'x'\n[service.web]\nrun = 'x'\nneeds = ['api']\n"
+    (told,) = problems(tmp_path, text)
+    assert told == (
+        'watch.toml:7:9: service "web": needs "api", which is both a build and a service; '
+        'write "build.api" or "service.api"'
+    )
+
+
+def test_a_cycle_is_told_with_its_path(tmp_path: Path) -> None:
+    text = (
+        "[build.a]\nrun = 'x'\nneeds = ['service.b']\n[service.b]\nrun = 'x'\nneeds = ['build.a', 'build.c']\n"
+        "[build.c]\nrun = 'x'\n"
+    )
+    assert problems(tmp_path, text) == ['watch.toml:3:9: build "a": needs itself: build.a -> service.b -> build.a']
+
+
+def test_a_cycle_through_the_procfile_s_release_is_told_where_it_is_written(tmp_path: Path) -> None:
+    (tmp_path / "Procfile").write_text("web: x\nrelease: y\n")
+    text = "[project]\nprocfile = 'Procfile'\n[build.release]\nneeds = ['service.web']\n"
+    assert problems(tmp_path, text) == [
+        'watch.toml:4:9: build "release": needs itself: build.release -> service.web -> build.release'
+    ]
+
+
+def test_each_of_two_cycles_is_told(tmp_path: Path) -> None:
+    text = "".join(f"[service.{name}]\nrun = 'x'\nneeds = ['service.{name}']\n" for name in "ab")
+    assert [line.partition(": ")[0] for line in problems(tmp_path, text)] == ["watch.toml:3:9", "watch.toml:6:9"]
+
+
+def test_a_manual_build_cannot_be_needed(tmp_path: Path) -> None:
+    text = (
+        "[build.seed]\nrun = 'x'\nmanual = true\n[service.a]\nrun = 'x'\nneeds = ['seed']\n"
+        "[groups]\ng = ['seed']\n[service.b]\nrun = 'x'\nneeds = ['a', 'g']\n"
+    )
+    assert problems(tmp_path, text) == [
+        'watch.toml:6:9: service "a": needs "build.seed", which is manual: it runs only when asked for by name',
+        'watch.toml:11:15: service "b": needs "build.seed", which is manual: it runs only when asked for by name',
+    ]
+
+
+def test_all_problems_come_at_once_in_the_order_of_their_lines(tmp_path: Path) -> None:
+    text = (
+        "[service.web]\nrun = 'x'\nneeds = ['build.no']\nwacth = []\nport = 'x'\nready = { tcp = true }\n"
+        "dir = '${NOPE}'\n[build.a]\nlisten = 1\n[groups]\ng = ['zz']\n"
+    )
+    assert [line.split(":")[1] for line in problems(tmp_path, text)] == ["3", "4", "5", "7", "8", "9", "11"]
+
+
+def test_what_is_known_to_be_wrong_is_not_told_again_in_other_words(tmp_path: Path) -> None:
+    # No "no port to ask" because of the port, no "no run" because of the run, no "no such service" because of the name.
+    text = (
+        "[service.web]\nrun = 3\nport = 'x'\nready = { http = '/' }\nneeds = ['db', 'a b', 'bad']\n"
+        "[service]\ndb = 3\n'a b' = { run = 'x' }\n[groups]\nbad = ['zz']\n"
+    )
+    assert [line.split(":")[1] for line in problems(tmp_path, text)] == ["2", "3", "7", "8", "10"]
+
+
+@pytest.mark.parametrize("key", ["listen = ['127.0.0.1:80']", "proxy = '127.0.0.1:80'"])
+def test_a_port_that_is_not_supported_yet_is_not_asked_for_as_well(tmp_path: Path, key: str) -> None:
+    (told,) = problems(tmp_path, f"[service.web]\nrun = 'x'\nready = {{ tcp = true }}\n{key}\n")
+    assert told.endswith("is not supported yet")
+
+
+def test_a_wrong_default_is_told_once_and_at_its_place(tmp_path: Path) -> None:
+    text = "[defaults.service]\nneeds = ['zz']\nrun = 3\n[service.a]\n[service.b]\n"
+    told = problems(tmp_path, text)
+    needs = 'watch.toml:2:9: service "{}": needs "zz", but there is no such build, service or group; names are: a, b'
+    assert told[:2] == [needs.format("a"), needs.format("b")]
+    assert "watch.toml:3:7: defaults.service: run must be a string for the shell" in told[2]
+    assert len(told) == 3
+
+
+def test_an_error_in_watch_local_toml_points_there(tmp_path: Path) -> None:
+    text = "[service.web]\nrun = 'x'\nport = 1\n"
+    assert problems(tmp_path, text, local="[service.web]\nport = 'x'\nprot = 2\n") == [
+        'watch.local.toml:2:8: service "web": port must be a port number from 1 to 65535, not "x"',
+        'watch.local.toml:3:1: service "web": unknown key "prot"; did you mean "port"?',
+    ]
+
+
+def test_an_error_in_watch_toml_points_there_though_the_table_is_in_both(tmp_path: Path) -> None:
+    text = "[service.web]\nprot = 1\n"
+    assert problems(tmp_path, text, local="\n\n[service.web]\nport = 2\n") == [
+        'watch.toml:1:1: service "web": has no "run"; say what to run, such as run = ["program", "argument"]',
+        'watch.toml:2:1: service "web": unknown key "prot"; did you mean "port"?',
+    ]
+
+
+def test_both_files_are_told_if_neither_is_toml(tmp_path: Path) -> None:
+    places = [problem.location for problem in found(tmp_path, "x", local="y =")]
+    assert [place.file for place in places if place] == ["watch.toml", "watch.local.toml"]
+
+
+def test_an_env_file_is_told_with_its_own_lines(tmp_path: Path) -> None:
+    (tmp_path / "a.env").write_text("A=1\nwhat is this\n\n\nB='open\n")
+    text = "[service.a]\nrun = 'x'\nenv_file = ['a.env']\n[service.b]\nrun = 'x'\nenv_file = ['a.env']\n"
+    told = found(tmp_path, text)
+    assert [(problem.message, problem.location) for problem in told] == [
+        ("expected NAME=value", Location("a.env", 2, 1, 12)),
+        ("this value has an opening quote but no closing one", Location("a.env", 5, 1, 7)),
+    ]
+
+
+def test_control_characters_of_a_name_do_not_reach_the_terminal(tmp_path: Path) -> None:
+    assert "\x1b" not in "".join(problems(tmp_path, '["\\u001b[31m"]\n[service."\\u001b"]\nrun = "x"\n'))
+
+
+def test_from_a_folder_below_the_file_is_named_so_that_it_can_be_opened(tmp_path: Path) -> None:
+    (tmp_path / "watch.toml").write_text("[service.a]\n")
+    below = tmp_path / "src" / "deep"
+    below.mkdir(parents=True)
+    with pytest.raises(ConfigError) as caught:
+        load(below, environ={})
+    assert str(caught.value).startswith('../../watch.toml:1:1: service "a": has no "run"')
