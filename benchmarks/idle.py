@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.beacon import Ear
 from benchmarks.figures import Result, Row
 from benchmarks.peers import Peer
-from benchmarks.session import Session, running
+from benchmarks.session import Session
 from benchmarks.settings import Bench
 
 HOW = (
@@ -48,7 +48,7 @@ def measure(bench: Bench) -> Result:
 def _idle(peer: Peer, bench: Bench, ear: Ear) -> Row:
     assert peer.run is not None
     services = {f"s{number}": bench.beacon.stay(_TAG) for number in range(_SERVICES)}
-    with running(peer.run(services), bench.place(f"idle/{peer.name}")) as session:
+    with bench.run(peer.run(services), bench.place(f"idle/{peer.name}")) as session:
         marks = ear.wait(_TAG, _DEADLINE_S, _SERVICES)
         if len(marks) < _SERVICES:
             return Row(peer.name, note=f"only {len(marks)} of {_SERVICES} services within {_DEADLINE_S:g} s")

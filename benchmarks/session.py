@@ -20,8 +20,9 @@ from typing import IO
 from benchmarks.peers import SOURCE, Plan, search_path
 
 _MARK = "PROCWATCH_BENCHMARK_SESSION"
-# An outer procwatch, and what would colour the output of one tool and not of another.
-_NOT_PASSED_ON = ("PROCWATCH", "FORCE_COLOR", "NO_COLOR", "CLICOLOR", "PORT")
+# An outer procwatch; what would colour the output of one tool and not of another; and Python's own switches:
+# PYTHONDONTWRITEBYTECODE makes tools in Python compile all their modules at every start, PYTHONUNBUFFERED slows output.
+_NOT_PASSED_ON = ("PROCWATCH", "FORCE_COLOR", "NO_COLOR", "CLICOLOR", "PORT", "PYTHON")
 # After Ctrl-C; what then still runs is killed.
 _GRACE_S = 5.0
 # Between looks at a session that is ending; it costs no measurement.
@@ -69,20 +70,29 @@ def prepare(folder: Path, plan: Plan) -> None:
         (folder / name).write_text(text)
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What is the same for all sessions: the clock of `began_ns`, and where tools in Python keep compiled modules."""
+
+    clock: Callable[[], int]
+    bytecode: Path
+
+
 @contextmanager
 def running(
-    plan: Plan, folder: Path, stdout: int | IO[bytes] = subprocess.DEVNULL, clock: Callable[[], int] = time.monotonic_ns
+    plan: Plan, folder: Path, around: Surroundings, stdout: int | IO[bytes] = subprocess.DEVNULL
 ) -> Iterator[Session]:
     """Start the tool in `folder`, made ready before; nothing of it is left at the end."""
     prepare(folder, plan)
     mark = uuid.uuid4().hex
     program = shutil.which(plan.command[0], path=search_path()) or plan.command[0]
+    env = environment({_MARK: mark, "PYTHONPYCACHEPREFIX": str(around.bytecode)})
     # Errors are kept in the folder: the first thing to look at when a tool does nothing.
     with _input(folder, plan) as stdin, (folder / "stderr").open("wb") as errors:
-        began_ns = clock()
+        began_ns = around.clock()
         process = subprocess.Popen(
-            (program, *plan.command[1:]), cwd=folder, env=environment({_MARK: mark}), stdin=stdin, stdout=stdout,
-            stderr=errors, start_new_session=True,
+            (program, *plan.command[1:]), cwd=folder, env=env, stdin=stdin, stdout=stdout, stderr=errors,
+            start_new_session=True,
         )  # fmt: skip
     session = Session(process, mark, folder, began_ns)
     try:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import DEVNULL
+from typing import IO
 
 from benchmarks.beacon import Beacon
-from benchmarks.peers import Peer
+from benchmarks.peers import Peer, Plan
+from benchmarks.session import Session, Surroundings, running
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,10 @@ class Bench:
     peers: tuple[Peer, ...]
     beacon: Beacon
     folder: Path
+
+    def run(self, plan: Plan, folder: Path, stdout: int | IO[bytes] = DEVNULL) -> AbstractContextManager[Session]:
+        """A tool for the length of a `with`; `began_ns` is on the beacon's clock."""
+        return running(plan, folder, Surroundings(self.beacon.clock, self.folder / "bytecode"), stdout)
 
     def place(self, name: str) -> Path:
         """A new folder."""

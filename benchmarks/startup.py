@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from benchmarks.beacon import Ear
 from benchmarks.figures import Result, Row
 from benchmarks.peers import Peer
-from benchmarks.session import running
 from benchmarks.settings import Bench
 
 HOW = "The same Procfile for each (modd, process-compose: the same commands in their own file); the tools take turns"
@@ -23,6 +22,8 @@ def measure(bench: Bench) -> Result:
     values: dict[str, dict[str, list[float]]] = {peer.name: {_column(count): [] for count in counts} for peer in peers}
     notes: dict[str, str] = {}
     with Ear(bench.beacon.fifo) as ear:
+        for peer in peers:
+            _start(peer, 1, f"startup/{peer.name}-warm-up", bench, ear)  # files come into the cache, Python compiles
         for turn in range(bench.settings.repeats):
             for count in counts:
                 for peer in peers:
@@ -47,7 +48,7 @@ def _start(peer: Peer, count: int, place: str, bench: Bench, ear: Ear) -> float 
     """Milliseconds from exec to the last service's mark; none if they did not all start."""
     assert peer.run is not None
     services = {f"s{number}": bench.beacon.stay(_TAG) for number in range(count)}
-    with running(peer.run(services), bench.place(place), clock=bench.beacon.clock) as session:
+    with bench.run(peer.run(services), bench.place(place)) as session:
         marks = ear.wait(_TAG, _DEADLINE_S, count)
     ear.drop(_TAG)
     return (max(mark.at_ns for mark in marks) - session.began_ns) / 1e6 if len(marks) == count else None

@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks.beacon import Ear, Mark
 from benchmarks.figures import Result, Row, number
 from benchmarks.peers import Peer, Plan
-from benchmarks.session import Session, running
+from benchmarks.session import Session
 from benchmarks.settings import Bench
 
 _TAG = "talker"
@@ -79,7 +79,7 @@ def _talk(peer: Peer, bench: Bench) -> Plan:
 
 def _to_file(peer: Peer, folder: Path, bench: Bench, ear: Ear) -> Outcome:
     target = folder / "output"
-    with target.open("wb") as file, running(_talk(peer, bench), folder, stdout=file) as session:
+    with target.open("wb") as file, bench.run(_talk(peer, bench), folder, file) as session:
         marks = ear.wait(_TAG, _START_S)
         ended_ns = _until_written(session, target, _last_line(bench), bench.beacon.clock)
     return _judge(target.read_bytes(), bench.settings.lines, marks, ended_ns)
@@ -106,7 +106,7 @@ def _tail(target: Path) -> bytes:
 def _to_pipe(peer: Peer, folder: Path, bench: Bench, ear: Ear) -> Outcome:
     read, write = os.pipe()
     try:
-        with os.fdopen(write, "wb") as file, running(_talk(peer, bench), folder, stdout=file):
+        with os.fdopen(write, "wb") as file, bench.run(_talk(peer, bench), folder, file):
             file.close()  # the tool alone holds the writing end: its end is the end of the file
             output, ended_ns = _drain(read, _last_line(bench), bench.beacon.clock)
             marks = ear.wait(_TAG, 0.0)

@@ -18,6 +18,7 @@ from procwatch.runtime.assigned import Assigner
 from procwatch.runtime.census import become_subreaper
 from procwatch.runtime.effects import Surroundings
 from procwatch.runtime.engine import Engine, Parts
+from procwatch.runtime.gate import Gate
 from procwatch.runtime.inputs import Inputs
 from procwatch.runtime.store import Store
 from procwatch.runtime.tree import Forest
@@ -62,7 +63,7 @@ async def _run(loaded: Loaded, options: Options) -> int:
 
 async def _supervise(project: Project, options: Options, console: Console, store: Store) -> int:
     become_subreaper()
-    forest = Forest(console.report)
+    forest = Forest(console.report, Gate(console.screen))
     inputs = Inputs(project)
     surroundings = Surroundings(project, os.environ, Assigner(Path(project.folder), store), console.color)
     watching = options.watch and any(_is_watched(project))

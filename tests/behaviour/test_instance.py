@@ -70,9 +70,6 @@ class Life:
         assert not any(isinstance(report, Ended) for report in reports)
         return ended.exit
 
-    def pids(self) -> list[int]:
-        return [int(line.split()[1]) for line in self.sink.text.splitlines() if line.startswith("pid ")]
-
 
 def lived(folder: Path, scene: Callable[[Stage, Life], Awaitable[T]]) -> T:
     async def both(stage: Stage) -> T:
@@ -86,7 +83,7 @@ def test_a_life_is_started_ready_ended(tmp_path: Path) -> None:
         life.begin(Launch(stage.spec(STAY, stop=PATIENT), DelayProbe(0.01)), stage)
         started = await life.next(Started)
         await life.next(Ready)
-        assert life.pids() == [started.process.pid]
+        assert life.sink.pids() == [started.process.pid]
         assert await life.stop() == Exit(143, "SIGTERM")
         assert life.sink.finished == [False]
 
@@ -159,8 +156,7 @@ time.sleep(300)
 
 
 def test_its_end_waits_for_what_its_leader_left(tmp_path: Path) -> None:
-    left = "trap 'echo told to end; exit' TERM; echo pid $$; while :; do sleep 300 & wait; done"
-    (tmp_path / "left").write_text(left)
+    (tmp_path / "left").write_text(obey.hears("SIGTERM", "told to end"))
 
     async def scene(stage: Stage, life: Life) -> None:
         os.mkfifo(stage.folder / "gate")
@@ -170,7 +166,7 @@ def test_its_end_waits_for_what_its_leader_left(tmp_path: Path) -> None:
         await life.sink.until("pid ")
         (stage.folder / "gate").write_text("go\n")
         assert (await life.next(Ended)).exit == Exit(9, "exit 9")
-        assert not alive(life.pids()[0])
+        assert not alive(life.sink.pids()[0])
         assert "told to end" in life.sink.text
 
     lived(tmp_path, scene)
@@ -183,15 +179,16 @@ def test_a_stubborn_one_is_killed_after_its_grace(tmp_path: Path) -> None:
         await life.sink.until("up")
         await life.sink.until("pid ")
         assert await life.stop() == Exit(137, "SIGKILL")
-        assert not alive(life.pids()[0])
+        assert not alive(life.sink.pids()[0])
 
     lived(tmp_path, scene)
 
 
 def test_a_second_cancellation_kills_at_once(tmp_path: Path) -> None:
     async def scene(stage: Stage, life: Life) -> None:
-        told = "trap 'echo told' TERM; echo up; while :; do sleep 300 & wait; done"
-        life.begin(Launch(stage.spec(told, stop=StopPolicy(grace_s=3600)), NEVER), stage)
+        life.begin(
+            Launch(stage.spec(obey.hears("SIGTERM", "told", stays=True), stop=StopPolicy(grace_s=3600)), NEVER), stage
+        )
         await life.sink.until("up")
         assert life.task is not None
         life.task.cancel()
@@ -211,10 +208,8 @@ def test_a_stop_in_the_same_moment_as_the_start_leaves_nothing(tmp_path: Path) -
 
 
 def test_it_can_be_signalled_while_it_runs(tmp_path: Path) -> None:
-    command = "trap 'echo reloaded' HUP; echo up; while :; do sleep 300 & wait; done"
-
     async def scene(stage: Stage, life: Life) -> None:
-        life.begin(Launch(stage.spec(("/bin/sh", "-c", command), stop=QUICK), NEVER), stage)
+        life.begin(Launch(stage.spec(obey.hears("SIGHUP", "reloaded", stays=True), stop=QUICK), NEVER), stage)
         started = await life.next(Started)
         await life.sink.until("up")
         assert await started.process.signal("SIGHUP")

@@ -110,20 +110,20 @@ def test_the_time_limit_is_for_all_steps_together(tmp_path: Path, hanging: str, 
 
 
 def test_what_a_failed_run_leaves_is_ended_before_it_is_told(tmp_path: Path) -> None:
-    left = "trap 'echo told to end; exit' TERM; echo pid $$ >> pids; while :; do sleep 300 & wait; done"
-    (tmp_path / "left").write_text(left)
+    (tmp_path / "left").write_text(obey.hears("SIGTERM", "told to end"))
 
     async def scene(stage: Stage) -> None:
         os.mkfifo(stage.folder / "gate")
         sinks = Sinks()
-        wait_for_both = "while [ $(cat pids 2>/dev/null | wc -l) -lt 2 ]; do sleep 0.02; done"
-        asked = [("pre_build", "(setsid sh left &); true"), ("run", f"(setsid sh left &); {wait_for_both}; exit 1")]
-        outcome = await run_build(steps(stage, *asked, stop=obey.PATIENT), None, sinks, stage.forest)
-        assert outcome == Failed(Exit(1, "exit 1"), "run")
-        pids = [int(line.split()[1]) for line in (stage.folder / "pids").read_text().splitlines()]
-        assert len(pids) == 2
-        assert not any(alive(pid) for pid in pids)
-        assert [sink.text for _, sink in sinks.made] == ["told to end\n"] * 2
+        asked = [("pre_build", "(setsid sh left &); true"), ("run", "(setsid sh left &); read x < gate; exit 1")]
+        task = asyncio.create_task(run_build(steps(stage, *asked, stop=obey.PATIENT), None, sinks, stage.forest))
+        await sinks.until("run")
+        for _, sink in sinks.made:
+            await sink.until("pid ")
+        (stage.folder / "gate").write_text("go\n")
+        assert await task == Failed(Exit(1, "exit 1"), "run")
+        assert not [pid for _, sink in sinks.made for pid in sink.pids() if alive(pid)]
+        assert [sink.text.splitlines()[-1] for _, sink in sinks.made] == ["told to end"] * 2
 
     play(tmp_path, scene)
 
@@ -161,7 +161,7 @@ def test_a_cancelled_run_has_ended_its_whole_tree(tmp_path: Path, running: str) 
         task = asyncio.create_task(run_build(steps(stage, *asked, stop=obey.PATIENT), None, sinks, stage.forest))
         sink = await sinks.until(running)
         await sink.until("pid ", 2)
-        pids = [int(line.split()[1]) for line in sink.text.splitlines()]
+        pids = sink.pids()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -175,8 +175,7 @@ def test_a_cancelled_run_has_ended_its_whole_tree(tmp_path: Path, running: str) 
 def test_a_second_cancellation_kills_at_once(tmp_path: Path) -> None:
     async def scene(stage: Stage) -> None:
         sinks = Sinks()
-        told = "trap 'echo told' TERM; echo up; while :; do sleep 300 & wait; done"
-        asked = steps(stage, ("run", told), stop=StopPolicy(grace_s=3600))
+        asked = steps(stage, ("run", obey.hears("SIGTERM", "told", stays=True)), stop=StopPolicy(grace_s=3600))
         task = asyncio.create_task(run_build(asked, None, sinks, stage.forest))
         sink = await sinks.until("run")
         await sink.until("up")

@@ -17,7 +17,7 @@ from procwatch.core.model import Exit, StopPolicy
 from procwatch.runtime import census, tree
 from procwatch.runtime.census import Member, look_up, send
 from tests.rig import obey
-from tests.rig.obey import PATIENT, QUICK, STUBBORN, Recorder, Stage, alive, play
+from tests.rig.obey import PATIENT, QUICK, STUBBORN, Stage, alive, play
 
 SIGTERM = Exit(143, "SIGTERM")
 SIGKILL = Exit(137, "SIGKILL")
@@ -29,10 +29,6 @@ STAY_QUOTED = STAY.replace("$", "\\$")
 @pytest.fixture(autouse=True)
 def nothing_left() -> Iterator[None]:
     yield from obey.nothing_left()
-
-
-def pids(sink: Recorder) -> list[int]:
-    return [int(line.split()[1]) for line in sink.text.splitlines() if line.startswith("pid ")]
 
 
 @pytest.mark.parametrize(
@@ -52,7 +48,7 @@ def test_nothing_of_a_tree_is_left(tmp_path: Path, command: str, members: int) -
     async def scene(stage: Stage) -> tuple[list[int], Exit | None]:
         process, sink = stage.start(command)
         await sink.until("pid ", members)
-        started = pids(sink)
+        started = sink.pids()
         assert all(alive(pid) for pid in started)
         # Only what takes no notice of the signal needs the kill; the others have all the time that they want.
         assert await process.end(StopPolicy(grace_s=1.0) if STUBBORN in command else PATIENT)
@@ -66,11 +62,12 @@ def test_nothing_of_a_tree_is_left(tmp_path: Path, command: str, members: int) -
 
 
 def test_what_the_leader_leaves_gets_the_same_signal_before_it_is_killed(tmp_path: Path) -> None:
-    left = "trap 'echo told to end; exit' TERM; echo up; while :; do sleep 300 & wait; done"
+    (tmp_path / "left").write_text(obey.hears("SIGTERM", "told to end"))
 
     async def scene(stage: Stage) -> tuple[Exit | None, str]:
-        process, sink = stage.start(("/bin/sh", "-c", f'setsid sh -c "{left}" & echo here; exec sleep 300'))
-        await sink.until("up")
+        process, sink = stage.start("setsid sh left & echo here; exec sleep 300")
+        await sink.until("here\n")
+        await sink.until("pid ")
         await process.end(PATIENT)
         return process.exit, sink.text
 
@@ -80,12 +77,12 @@ def test_what_the_leader_leaves_gets_the_same_signal_before_it_is_killed(tmp_pat
 
 
 def test_an_orphan_is_ended_politely_after_its_leader_has_ended_by_itself(tmp_path: Path) -> None:
-    left = "trap 'echo told to end; exit' TERM; echo up; while :; do sleep 300 & wait; done"
+    (tmp_path / "left").write_text(obey.hears("SIGTERM", "told to end"))
 
     async def scene(stage: Stage) -> tuple[Exit | None, str]:
-        process, sink = stage.start(f'(setsid sh -c "{left}" &); exit 3')
+        process, sink = stage.start("(setsid sh left &); exit 3")
         await process.wait()
-        await sink.until("up")
+        await sink.until("pid ")
         await process.end(PATIENT)
         return process.exit, sink.text
 
@@ -96,23 +93,22 @@ def test_an_orphan_is_ended_politely_after_its_leader_has_ended_by_itself(tmp_pa
 
 # The leader tells its child to end, as servers do with their workers; the child says so if the signal came to it.
 LEADER_AND_WORKER = """
-import os, signal, sys
+import os, signal
+term = {signal.SIGTERM}
+signal.pthread_sigmask(signal.SIG_BLOCK, term)
 gate, out = os.pipe()
 if os.fork() == 0:
     os.close(out)
-    signal.signal(signal.SIGTERM, lambda *_: print("worker told", flush=True))
     print("up", flush=True)
     os.read(gate, 1)
+    if signal.sigpending() & term:
+        print("worker told", flush=True)
     os._exit(0)
-def end(*_):
-    print("leader told", flush=True)
-    os.close(out)
-    os.wait()
-    sys.exit(0)
-signal.signal(signal.SIGTERM, end)
 print("up", flush=True)
-while True:
-    signal.pause()
+signal.sigwait(term)
+print("leader told", flush=True)
+os.close(out)
+os.wait()
 """
 
 
@@ -132,32 +128,24 @@ def test_the_signal_goes_to_the_leader_or_to_the_group(tmp_path: Path, to: str, 
 
 
 def test_the_group_is_told_where_the_leader_is_still_the_shell(tmp_path: Path) -> None:
-    program = "import signal, sys; signal.signal(2, lambda *_: sys.exit('told')); print('up'); signal.pause()"
-
     async def scene(stage: Stage) -> str:
-        process, sink = stage.start(f"{obey.python(program).removeprefix('exec ')}; echo after")
-        await sink.until("up")
+        process, sink = stage.start(f"{obey.hears('SIGINT', 'told').removeprefix('exec ')}; echo after")
+        await sink.until("pid ")
         await process.end(replace(PATIENT, signal="SIGINT"))
         return sink.text
 
-    assert play(tmp_path, scene).startswith("up\ntold\n")
+    assert "told\n" in play(tmp_path, scene)
 
 
 def test_nobody_is_told_twice(tmp_path: Path) -> None:
     count = """
 import signal
-told = []
-def hear(*_):
-    told.append(1)
-    signal.setitimer(signal.ITIMER_REAL, 0.3)
-def end(*_):
-    print("told", len(told), flush=True)
-    raise SystemExit
-signal.signal(signal.SIGTERM, hear)
-signal.signal(signal.SIGALRM, end)
+term = {signal.SIGTERM}
+signal.pthread_sigmask(signal.SIG_BLOCK, term)
 print("up", flush=True)
-while True:
-    signal.pause()
+signal.sigwait(term)
+again = signal.sigtimedwait(term, 0.3)
+print("told", 1 if again is None else 2, flush=True)
 """
 
     async def scene(stage: Stage) -> tuple[Exit | None, str]:
@@ -191,8 +179,8 @@ def test_what_ignores_the_signal_is_killed_after_the_grace(tmp_path: Path) -> No
 
 def test_a_cancellation_ends_the_grace(tmp_path: Path) -> None:
     async def scene(stage: Stage) -> Exit | None:
-        process, sink = stage.start("trap 'echo told' TERM; echo up; while :; do sleep 300 & wait; done")
-        await sink.until("up")
+        process, sink = stage.start(obey.hears("SIGTERM", "told", stays=True))
+        await sink.until("pid ")
         ending = asyncio.create_task(process.end(StopPolicy(grace_s=3600)))
         await sink.until("told")
         ending.cancel()
@@ -238,9 +226,9 @@ def test_a_tree_leaves_the_strays_of_another_alone(tmp_path: Path) -> None:
         await said.until("pid ", 2)
         await hook.wait()
         await hook.end(QUICK)
-        lives = all(alive(pid) for pid in pids(said))
+        lives = all(alive(pid) for pid in said.pids())
         await service.end(QUICK)
-        return lives, any(alive(pid) for pid in pids(said))
+        return lives, any(alive(pid) for pid in said.pids())
 
     assert play(tmp_path, scene) == (True, False)
 
@@ -257,7 +245,7 @@ def test_what_was_seen_once_is_remembered_without_any_mark(tmp_path: Path) -> No
         await process.wait()
         left = len(await process._tree.look())
         await process.end(QUICK)
-        return left, sum(alive(pid) for pid in pids(sink))
+        return left, sum(alive(pid) for pid in sink.pids())
 
     os.mkfifo(tmp_path / "gate")
     assert play(tmp_path, scene) == (1, 0)
@@ -270,7 +258,7 @@ def test_released_leftovers_live_on_until_the_forest_is_ended(tmp_path: Path) ->
         await process.wait()
         await sink.until("pid ")
         await process.release(lambda: silent.append("silent"))
-        lives, trees = alive(pids(sink)[0]), len(stage.forest.trees)
+        lives, trees = alive(sink.pids()[0]), len(stage.forest.trees)
         assert silent == []
         await stage.forest.end()
         await stage.forest.survey()
@@ -321,6 +309,24 @@ def test_a_recycled_id_is_never_signalled(tmp_path: Path) -> None:
     assert play(tmp_path, scene) == (False, True, SIGTERM)
 
 
+def test_what_ends_between_the_look_and_the_kill_is_no_complaint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = census.send
+
+    def too_late(member: Member, number: int) -> bool:
+        real(member, number)
+        return False
+
+    async def scene(stage: Stage) -> tuple[bool, list[str]]:
+        process, sink = stage.start(f"(setsid sh -c '{STAY}' &); {STAY}")
+        await sink.until("pid ", 2)
+        monkeypatch.setattr(census, "send", too_late)
+        return await process.kill(), stage.told
+
+    assert play(tmp_path, scene) == (True, [])
+
+
 def test_what_cannot_be_ended_is_told_and_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> bool:
         raise PermissionError
@@ -334,7 +340,7 @@ def test_what_cannot_be_ended_is_told_and_not_waited_for(tmp_path: Path, monkeyp
             ended = await process.end(QUICK)
         told = list(stage.told)
         await stage.forest.kill()
-        return ended, told, str(pids(sink)[0])
+        return ended, told, str(sink.pids()[0])
 
     ended, told, pid = play(tmp_path, scene)
     assert not ended
@@ -352,7 +358,7 @@ def test_what_hangs_is_told_after_the_limit(tmp_path: Path, monkeypatch: pytest.
             ended = await process.end(StopPolicy(grace_s=0.1))
         told = list(stage.told)
         await stage.forest.kill()
-        return ended, told, str(pids(sink)[0])
+        return ended, told, str(sink.pids()[0])
 
     ended, told, pid = play(tmp_path, scene)
     assert not ended
@@ -387,7 +393,7 @@ def test_a_tree_is_ended_without_pidfds_too(tmp_path: Path, monkeypatch: pytest.
         process, sink = stage.start(f"(setsid sh -c '{STAY}' &); {STAY}")
         await sink.until("pid ", 2)
         assert await process.end(PATIENT)
-        assert not any(alive(pid) for pid in pids(sink))
+        assert not any(alive(pid) for pid in sink.pids())
         return process.exit
 
     assert play(tmp_path, scene) == SIGTERM
@@ -402,7 +408,7 @@ def test_a_tree_is_ended_without_proc_too(tmp_path: Path, monkeypatch: pytest.Mo
             process, sink = stage.start(f"sh -c '{STAY}' & setsid sh -c '{STAY}' & sh -c '{STAY}'; true")
             await sink.until("pid ", 3)
             assert await process.end(PATIENT)
-        return [pid for pid in pids(sink) if alive(pid)]
+        return [pid for pid in sink.pids() if alive(pid)]
 
     assert play(tmp_path, scene) == []
 

@@ -19,6 +19,7 @@ from procwatch.core.model import Build, Project, Service, WatchSettings
 from procwatch.runtime.engines import EventsLostError, Silence
 from procwatch.runtime.inputs import Inputs
 from procwatch.runtime.watcher import Watcher, WatchfilesEngine
+from tests.rig.privileges import bound_by_permissions
 
 DEADLINE_S = 10.0
 
@@ -444,7 +445,6 @@ def test_a_folder_whose_name_is_not_utf8_is_looked_at(root: Path) -> None:
     run(make(root, "src/**/*.rs"), body)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may look into any folder")
 def test_a_folder_without_permission_is_told_and_taken_in_once_it_has_it(root: Path) -> None:
     put(root, "src/secret/a.rs")
     (root / "src" / "secret").chmod(0)
@@ -454,7 +454,8 @@ def test_a_folder_without_permission_is_told_and_taken_in_once_it_has_it(root: P
         (root / "src" / "secret").chmod(0o700)
         await watched.until("src/secret/a.rs")
 
-    run(make(root, "src/**/*.rs"), body)
+    with bound_by_permissions():
+        run(make(root, "src/**/*.rs"), body)
 
 
 def test_past_the_systems_limit_the_rest_is_looked_at_and_told(root: Path) -> None:

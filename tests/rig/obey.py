@@ -34,6 +34,24 @@ def python(code: str) -> str:
     return f"exec {shlex.quote(sys.executable)} -S -u -c {shlex.quote(code)}"
 
 
+def hears(name: str, answer: str, *, stays: bool = False) -> str:
+    """A shell command whose program says "up" and its id, and answers each such signal, at the first with its end.
+
+    The signal is blocked and waited for: a handler could be called just before the program goes to sleep.
+    """
+    return python(f"""
+import os, signal
+signals = {{signal.{name}}}
+signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+os.write(1, b"up\\npid %d\\n" % os.getpid())
+again = True
+while again:
+    signal.sigwait(signals)
+    os.write(1, b"{answer}\\n")
+    again = {stays}
+""")
+
+
 @dataclass
 class Recorder:
     """A sink that keeps everything; `finished` has each `failed` it was finished with."""
@@ -52,6 +70,10 @@ class Recorder:
 
     def finish(self, failed: bool = False) -> None:
         self.finished.append(failed)
+
+    def pids(self) -> list[int]:
+        """The ids that children have printed as `pid 123`."""
+        return [int(line.split()[1]) for line in self.text.splitlines() if line.startswith("pid ")]
 
     async def until(self, text: str, times: int = 1) -> None:
         """Wait until this has been printed so many times."""

@@ -46,21 +46,21 @@ class Console:
         fd = 2 if look.as_json else 1
         self.color = wants_color(environ, terminal=is_terminal(fd))
         prefixes = Prefixes(project.units.values(), color=self.color)
-        self._screen = Screen(fd, prefixes)
+        self.screen = Screen(fd, prefixes)
         self._events = Screen(1, prefixes) if look.as_json else None
-        self._silent = look.as_json and not self._screen.terminal
+        self._silent = look.as_json and not self.screen.terminal
         self._reporter = Reporter(self._say, time.monotonic, later, look.verbosity, color=self.color)
-        self._screen.on_output = self._reporter.printed
+        self.screen.on_output = self._reporter.printed
         self._told_holds: dict[str, str] = {}
 
     def output(self, name: str, mode: Terminal) -> Channel:
         """A channel for one process of a unit."""
-        return Channel(self._screen, name.partition(".")[2], "none" if self._silent else mode)
+        return Channel(self.screen, name.partition(".")[2], "none" if self._silent else mode)
 
     def publish(self, notice: Notice, tail: list[bytes]) -> None:
         """Tell of an event."""
         if self._look.clear and notice.event == "files_changed":
-            self._screen.clear()
+            self.screen.clear()
         if self._events is not None:
             self._events.plain(as_json(notice, datetime.now(UTC), tail))
         self._reporter.notice(notice)
@@ -78,14 +78,14 @@ class Console:
 
     def report(self, line: str) -> None:
         """Words that are no event: a warning, a hook that failed."""
-        self._screen.say(line, error=True)
+        self.screen.say(line, error=True)
 
     def close(self) -> None:
         """Write what is left."""
-        for screen in (self._events, self._screen):
+        for screen in (self._events, self.screen):
             if screen is not None:
                 screen.close(_CLOSE_S)
 
     def _say(self, line: str, error: bool = False) -> None:  # as the Reporter calls it
         if not self._silent:
-            self._screen.say(line, error)
+            self.screen.say(line, error)

@@ -33,8 +33,8 @@ _Piece = bytes | BinaryIO
 class Drain:
     """A queue before `fd`, of `limit_bytes` and one piece at most, and the thread that empties it.
 
-    `loss(lines, obstacle)` makes the line that tells of `lines` lost ones; it is called on the thread. `line_break`
-    ends a line that another has left unfinished.
+    `written_bytes` is how much has found its reader. `loss(lines, obstacle)` makes the line that tells of `lines` lost
+    ones; it is called on the thread. `line_break` ends a line that another has left unfinished.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class Drain:
         self._changed = threading.Condition()
         self._pieces: deque[_Piece] = deque()
         self._queued_bytes = 0
+        self.written_bytes = 0
         self._losing = False
         self._lost_lines = 0
         self._obstacle = _NOT_READ
@@ -186,7 +187,9 @@ class Drain:
         left = memoryview(data)
         while left and not self._gone:
             try:
-                left = left[os.write(self._fd, left) :]
+                count = os.write(self._fd, left)
+                self.written_bytes += count
+                left = left[count:]
             except BlockingIOError:  # somebody else has made the shared descriptor non-blocking
                 select.select([], [self._fd], [])
             except OSError as error:

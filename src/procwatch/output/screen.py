@@ -80,6 +80,11 @@ class Screen:
         """Whether to stop reading from processes for now: half of the queue is filled, and more may be lost."""
         return self._drain.is_full
 
+    @property
+    def written_bytes(self) -> int:
+        """How much the reader has taken so far."""
+        return self._drain.written_bytes
+
     def when_room(self, callback: Callable[[], None]) -> None:
         """Call `callback` once when there is room again; it comes on another thread (`loop.call_soon_threadsafe`)."""
         self._drain.when_room(callback)

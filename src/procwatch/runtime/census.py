@@ -116,6 +116,16 @@ def variable_of(pid: int, name: str) -> str | None:
     return next((os.fsdecode(entry[len(start) :]) for entry in entries if entry.startswith(start)), None)
 
 
+def catches(member: Member, number: int) -> bool:
+    """Whether a process has set a handler for a signal; False where that cannot be known."""
+    try:
+        status = _read(f"/proc/{member.pid}/status", _ARGUMENTS_BYTES)
+    except OSError:  # it has ended, or there is no /proc
+        return False
+    mask = next((line[7:] for line in status.split(b"\n") if line.startswith(b"SigCgt:")), b"0")
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
 def send(member: Member, number: int) -> bool:
     """Signal just this process; False when it has ended. Raises PermissionError when it may not be signalled."""
     try:

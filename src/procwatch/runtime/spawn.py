@@ -25,6 +25,7 @@ from typing import Literal, Protocol
 from procwatch.core.model import Command, Exit, StopPolicy
 from procwatch.errors import ProcwatchError
 from procwatch.runtime.census import HAS_PIDFD
+from procwatch.runtime.gate import Gate
 from procwatch.runtime.program import check_folder, explain, find_program
 from procwatch.runtime.tree import MARK, Forest, Identity, Tree
 
@@ -99,7 +100,7 @@ def start(spec: Spec, feed: Feed, forest: Forest) -> Process:
     name = spec.env.get("PROCWATCH_NAME") or spec.argv[0]
     shell_argv = spec.argv if isinstance(spec.command, str) else ()
     tree = forest.plant(popen.pid, Identity(name, mark, spec.stop, shell_argv))
-    return Process(popen, tree, forest, _Pipe(output, feed, stdin))
+    return Process(popen, tree, forest, _Pipe(output, feed, stdin, forest.gate))
 
 
 def exit_of(returncode: int) -> Exit:
@@ -221,13 +222,26 @@ class Process:
 class _Pipe:
     """Our end of the output, and of standard input where it is held open."""
 
-    def __init__(self, output: int, feed: Feed, stdin: int | None) -> None:
+    def __init__(self, output: int, feed: Feed, stdin: int | None, gate: Gate | None) -> None:
         self._output: int | None = output
+        self._gate = gate
         self._feed = feed
         self._stdin = stdin
         self._silent: Callable[[], None] | None = None
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(output, self._read)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Read whenever there is something."""
+        if self._output is not None:
+            self._loop.add_reader(self._output, self._readable)
+
+    def _readable(self) -> None:
+        """Something can be read: now, or when what was read before has found its reader."""
+        if self._gate is None or not self._gate.holds(self._go_on):
+            self._read()
+        elif self._output is not None:
+            self._loop.remove_reader(self._output)
 
     def drain(self) -> None:
         """Hand on what has been written up to now; what is written meanwhile could go on for ever."""

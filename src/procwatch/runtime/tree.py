@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from procwatch.core.model import StopPolicy
 from procwatch.runtime import census
+from procwatch.runtime.gate import Gate
 
 # The variable that tells which tree a process comes from. It differs with every start, where PROCWATCH_NAME and
 # PROCWATCH_RUN are the same for a service and its hooks.
@@ -75,10 +76,9 @@ class Tree:
         try:
             async with asyncio.timeout(KILL_LIMIT_S):
                 while left := await self.look():
-                    struck = self._strike()
-                    if not struck:
-                        break  # nothing of it may be killed: another round would change nothing
-                    await _all_gone(struck)
+                    await _all_gone(self._strike())
+                    if not any(census.may_signal(member) for member in left):
+                        break  # all of it is another user's: another round would change nothing
         except TimeoutError:
             left = await self.look()  # what hangs is told below
         for member in left:
@@ -88,9 +88,9 @@ class Tree:
     async def signal_program(self, number: int) -> bool:
         """Signal the leader, or the shell's own children where the leader is still the project's shell.
 
-        False when there was nobody to tell, or nobody who may be told.
+        A shell that has set a trap for it gets it itself. False when there was nobody to tell, or nobody who may be.
         """
-        if not self._leader_is_shell():
+        if not self._leader_is_shell() or census.catches(self.leader, number):
             return bool(_send_all({self.leader}, number))
         children = {member for member in await self.look() if member.parent == self.leader.pid}
         return bool(_send_all(children, number))
@@ -174,11 +174,12 @@ class Forest:
     """All trees of this process, and which process belongs to which of them.
 
     It waits for every child of this process that is not a leader: nothing else here may start children and wait for
-    them. `tell` gets a line in words for each process that cannot be ended.
+    them. `tell` gets a line in words for each process that cannot be ended; `gate` says when their output may be read.
     """
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
+    def __init__(self, tell: Callable[[str], None], gate: Gate | None = None) -> None:
         self.tell = tell
+        self.gate = gate
         self._trees: list[Tree] = []
         # The newest tree of each leader's id, as long as the id is used by the leader, its group or its session.
         self._by_leader: dict[int, Tree] = {}
