@@ -9,8 +9,8 @@ from typing import Any
 
 # The tool that all ratios are against.
 REFERENCE = "procwatch"
-# Below so many values the 95th percentile is only the largest one by another name.
-_ENOUGH_FOR_P95 = 5
+# With fewer values the 95th percentile is the largest one, and is called that.
+_ENOUGH_FOR_P95 = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +79,17 @@ def _cells(row: Row, reference: Row, columns: Iterable[str]) -> list[str]:
         if shown is None:
             cells += ["-", "-"]
             continue
-        tail = f" (p95 {number(shown.p95)})" if shown.count >= _ENOUGH_FOR_P95 else ""
         times = ratio(shown.median, base.median) if base else None
-        cells += [f"{number(shown.median)}{tail}", "-" if times is None else f"{number(times)}x"]
+        cells += [_shown(shown), "-" if times is None else f"{number(times)}x"]
     return cells
+
+
+def _shown(spread_of: Spread) -> str:
+    """The median, and behind it what nearly all stay below."""
+    if spread_of.count == 1:
+        return number(spread_of.median)
+    word = "p95" if spread_of.count >= _ENOUGH_FOR_P95 else "max"
+    return f"{number(spread_of.median)} ({word} {number(spread_of.p95)})"
 
 
 def table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:

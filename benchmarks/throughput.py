@@ -55,7 +55,9 @@ def measure(bench: Bench) -> Result:
                             run(peer, bench.place(f"throughput/{peer.name}-{run.__name__}-{turn}"), bench, ear)
                         )
     rows = tuple(_row(name, by_sink, bench.settings.lines) for name, by_sink in outcomes.items())
-    how = f"One process prints {bench.settings.lines:,} lines of 64 bytes and ends; the tools take turns"
+    how = (
+        f"One process prints {bench.settings.lines:,} lines of 64 bytes and ends; from its start; the tools take turns"
+    )
     return Result("throughput", how, tuple(_SINKS), rows)
 
 

@@ -113,10 +113,13 @@ def _on_signals(engine: Engine, forest: Forest) -> None:
         now_s = loop.time()
         if not since:
             engine.tell(msg.StopAsked(128 + number))
-        elif now_s - since[-1] > _SAME_SIGNAL_S:
+            since.append(now_s)
+        elif now_s - since[0] > _SAME_SIGNAL_S and not kills:
             kills.append(loop.create_task(engine.kill()))
-        since.append(now_s)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, asked, number)
     loop.add_signal_handler(signal.SIGCHLD, forest.reap)
+    # A flood of signals fills the pipe that wakes the loop. Python's warning about that is made inside the signal
+    # handler and can block on a lock that the main thread holds: seen, with a procwatch that hung for ever.
+    signal.set_wakeup_fd(signal.set_wakeup_fd(-1), warn_on_full_buffer=False)

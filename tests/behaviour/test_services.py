@@ -171,9 +171,13 @@ def test_a_second_ctrl_c_kills_at_once(project: Path, start: Start) -> None:
     live.wait("service_ready")
     live.process.send_signal(signal.SIGINT)
     live.until((project / "asked").exists, "the stop signal")
-    # A signal that comes again within 0.2 s is taken for the same one; ask until it is heard.
-    while live.process.poll() is None:
+    # A signal that comes again within 0.2 s is taken for the same one: ask until it is heard.
+
+    def heard() -> bool:
         live.process.send_signal(signal.SIGINT)
+        return live.process.poll() is not None
+
+    live.until(heard, "the end")
     assert live.ended() == 130
 
 

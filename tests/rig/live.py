@@ -103,8 +103,11 @@ class Live:
         return self.ended()
 
     def close(self) -> None:
-        """Stop it if it runs, and close what this side holds."""
-        self.stop()
+        """Stop it if it runs, and close what this side holds; one that does not end is killed, and fails the test."""
+        try:
+            self.stop()
+        finally:
+            self.process.kill()
         if self.process.stdout is not None:
             self.process.stdout.close()
         self.errors.close()
