@@ -1,8 +1,12 @@
-"""Hypothesis profiles: `suite` is the same every time; `deep` (`make fuzz`) searches on with new seeds."""
+"""Hypothesis profiles, and the signals that every test's processes begin with.
+
+`suite` is the same every time; `deep` (`make fuzz`) searches on with new seeds.
+"""
 
 from __future__ import annotations
 
 import os
+import signal
 
 from hypothesis import HealthCheck, settings
 
@@ -11,3 +15,8 @@ settings.register_profile(
     "deep", max_examples=2000, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
+
+# A shell starts what it puts in the background with SIGINT ignored, and children inherit that: the programs beside
+# procwatch that a test ends with Ctrl-C would never hear it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

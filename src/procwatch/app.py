@@ -24,6 +24,8 @@ from procwatch.runtime.store import Store
 from procwatch.runtime.tree import Forest
 from procwatch.runtime.watcher import Watcher
 
+# What ends procwatch: Ctrl-C, `kill`, a closed terminal.
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # A signal that comes twice so soon was sent once to the group and once more by a parent that forwards it.
 _SAME_SIGNAL_S = 0.2
 
@@ -59,6 +61,7 @@ async def _run(loaded: Loaded, options: Options) -> int:
     finally:
         store.close()
         console.close()
+        _be_deaf(loop)
 
 
 async def _supervise(project: Project, options: Options, console: Console, store: Store) -> int:
@@ -117,9 +120,16 @@ def _on_signals(engine: Engine, forest: Forest) -> None:
         elif now_s - since[0] > _SAME_SIGNAL_S and not kills:
             kills.append(loop.create_task(engine.kill()))
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in _ENDING:
         loop.add_signal_handler(number, asked, number)
     loop.add_signal_handler(signal.SIGCHLD, forest.reap)
     # A flood of signals fills the pipe that wakes the loop. Python's warning about that is made inside the signal
     # handler and can block on a lock that the main thread holds: seen, with a procwatch that hung for ever.
     signal.set_wakeup_fd(signal.set_wakeup_fd(-1), warn_on_full_buffer=False)
+
+
+def _be_deaf(loop: asyncio.AbstractEventLoop) -> None:
+    """All is done, and only the interpreter has to end: a Ctrl-C now would change the exit status."""
+    for number in _ENDING:
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)

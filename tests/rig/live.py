@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +61,18 @@ class Live:
         end_s = time.monotonic() + DEADLINE_S
         with self._news:
             while not (result := found()):
-                over = time.monotonic() > end_s or not self._reader.is_alive()
-                if over and not (result := found()):
-                    raise AssertionError(f"{what} did not come\n{self.story()}")
+                if time.monotonic() > end_s or not self._reader.is_alive():
+                    return self._last_chance(found, what)
                 self._news.wait(0.02)
             return result
+
+    def _last_chance(self, found: Callable[[], Any], what: str) -> Any:
+        """Its output has ended: it closes that a moment before it can be waited for."""
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(0 if self._reader.is_alive() else DEADLINE_S)
+        if not (result := found()):
+            raise AssertionError(f"{what} did not come\n{self.story()}")
+        return result
 
     def wait(self, event: str, name: str | None = None, *, times: int = 1, after: int = 0) -> Event:
         """Wait until an event of this kind has come so many times, counted from index `after`; the last of them."""

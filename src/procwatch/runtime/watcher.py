@@ -99,19 +99,20 @@ class WatchfilesEngine:
         while count:
             try:
                 return RustNotify(folders[:count], False, False, 0, False, False), count  # noqa: FBT003 - its signature
-            except (FileNotFoundError, PermissionError) as error:
+            except FileNotFoundError as error:
                 raise EventsLostError("a folder vanished while it was being watched") from error
             except (OSError, WatchfilesRustInternalError) as error:
-                count = self._retry_with(count, str(error))
+                count = self._retry_with(count, error)
         return None, 0
 
-    def _retry_with(self, count: int, error: str) -> int:
+    def _retry_with(self, count: int, error: Exception) -> int:
         """How many to try next. The old watches count against the same limit: first they go, then half of the new."""
         if self._notify is not None:
             self._give_back()
             return count
-        setting = "max_user_instances" if "open files" in error else "max_user_watches"
-        self._refused = f"the system's limit on watched folders is reached (fs.inotify.{setting} raises it)"
+        if not isinstance(error, PermissionError):
+            setting = "max_user_instances" if "open files" in str(error) else "max_user_watches"
+            self._refused = f"the system's limit on watched folders is reached (fs.inotify.{setting} raises it)"
         return count // 2
 
     def _give_back(self) -> None:
@@ -131,9 +132,15 @@ def _can_watch(folder: str) -> bool:
     """Whether watchfiles takes the name and the system the folder."""
     try:
         folder.encode()
+        # Opened, not asked with access(2): that answers for the real user, and so wrongly where rights were dropped.
+        os.close(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
     except UnicodeEncodeError:  # watchfiles takes UTF-8 only: such a folder is looked at instead
         return False
-    return os.access(folder, os.R_OK) or not os.path.lexists(folder)
+    except PermissionError:
+        return False
+    except OSError:  # gone, or no descriptor is free: let the system say so to the one that watches
+        return True
+    return True
 
 
 class Watcher:
