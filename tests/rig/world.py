@@ -1,7 +1,8 @@
 """A shell of plain data around the planner: effects wait in a list until a test lets one happen.
 
 Every build reads one imaginary file, `<name>.src`, whose content is a number; a run succeeds unless that number was in
-`broken` when it started. The world checks the promises that must hold after every single plan.
+`broken` when it started, or, for a `fragile` build, one that it needs directly has the content BRITTLE. The `pre_start`
+of a service in `unprepared` fails. The world checks the promises that must hold after every single plan.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from procwatch.core import messages as msg
+from procwatch.core.draft import Draft
 from procwatch.core.model import Build, Exit, Need, Project, Service
 from procwatch.core.planner import Plan, initial, plan
 from procwatch.core.state import ALIVE, Basis, Remembered, State
@@ -38,6 +40,9 @@ def project(*units: Build | Service, jobs: int = 8) -> Project:
     return Project(name="world", folder="/nowhere", builds=builds, services=services, jobs=jobs)
 
 
+# The content of a build that succeeds, but breaks the fragile ones that need it.
+BRITTLE = 2
+
 # What takes time, and what is told at once.
 Effect = (
     msg.CheckInputs | msg.StartBuild | msg.StopBuild | msg.RunHook | msg.StopHook | msg.StartInstance
@@ -65,12 +70,15 @@ class World:
     content: dict[str, int] = field(default_factory=dict)
     seen: dict[str, int] = field(default_factory=dict)
     broken: set[int] = field(default_factory=set)
+    fragile: set[str] = field(default_factory=set)
+    unprepared: set[str] = field(default_factory=set)
     built: dict[str, int] = field(default_factory=dict)
     result: dict[str, str] = field(default_factory=dict)
     pending: list[Effect] = field(default_factory=list)
     running: dict[str, tuple[int, int, float]] = field(default_factory=dict)
     instances: dict[str, int] = field(default_factory=dict)
     notices: list[msg.Notice] = field(default_factory=list)
+    remembered: dict[str, msg.Remember] = field(default_factory=dict)
     launches: list[Launch] = field(default_factory=list)
     retiring: set[str] = field(default_factory=set)
     touched: set[str] = field(default_factory=set)
@@ -138,7 +146,8 @@ class World:
             case msg.StopBuild(name, run):
                 self._cancelled(name, run)
             case msg.RunHook(name, "pre_start", instance):
-                self.send(msg.HookFinished(name, instance, Exit(0, "exit 0")))
+                code = int(name in self.unprepared)
+                self.send(msg.HookFinished(name, instance, Exit(code, f"exit {code}")))
             case msg.StartInstance() | msg.StopInstance() as effect:
                 self._instance(effect)
             case msg.SetTimer(name, timer):
@@ -188,6 +197,7 @@ class World:
                 self.notices.append(action)
                 return
             case msg.Remember():
+                self.remembered[action.name] = action
                 return
             case msg.End(code):
                 self.ended = code
@@ -211,12 +221,15 @@ class World:
 
     def _finished(self, name: str, run: int) -> None:
         _, content, since_s = self.running.pop(name)
-        failed = content in self.broken
+        failed = content in self.broken or (name in self.fragile and self._is_on_brittle_ground(name))
         self.result[name] = "failed" if failed else "succeeded"
         if not failed:
             self.built[name] = content
         outcome = msg.Failed(Exit(2, "exit 2")) if failed else msg.Succeeded()
         self.send(msg.BuildFinished(name, run, outcome, self.now_s - since_s))
+
+    def _is_on_brittle_ground(self, name: str) -> bool:
+        return any(self.built.get(item.name) == BRITTLE for item in self.project.builds[name].build_needs)
 
     def _cancelled(self, name: str, run: int) -> None:
         if name in self.running and self.running[name][0] == run:
@@ -225,6 +238,11 @@ class World:
             self.send(msg.BuildFinished(name, run, msg.Cancelled(), self.now_s - since_s))
 
     # --- what must hold ----------------------------------------------------------------------------------------------
+
+    def _will_move(self, name: str) -> bool:
+        """Whether something of a build is under way or due."""
+        state = self.state.builds[name]
+        return state.due or state.activity != "idle" or state.check != 0
 
     def _needed(self, name: str) -> set[str]:
         """Every build that a unit needs, through builds."""
@@ -278,6 +296,9 @@ class World:
         for name, state in made.state.builds.items():
             if state.due and state.activity == "idle" and not state.check:
                 assert made.holds.get(name), f"{name} waits in silence"
+        for name, standing in Draft(self.project, made.state, self.now_s).standings().items():
+            if standing == "busy":
+                assert any(self._will_move(other) for other in {name, *self._needed(name)}), f"{name} is stuck"
         for name, unit in made.state.services.items():
             if unit.due and unit.phase not in ALIVE and not unit.check:
                 assert made.holds.get(name), f"{name} waits in silence"

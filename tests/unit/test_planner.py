@@ -7,7 +7,7 @@ import pytest
 from procwatch.core import messages as msg
 from procwatch.core.model import Exit, RestartPolicy
 from procwatch.core.state import Phase, Remembered
-from tests.rig.world import World, build, project, service
+from tests.rig.world import BRITTLE, World, build, project, service
 
 GOOD, BROKEN = 0, 9
 
@@ -60,6 +60,41 @@ def test_the_same_bytes_start_nothing_and_say_why() -> None:
     world.settle()
     assert world.starts("build.app") == 1
     assert world.told("build_skipped")[-1].reason == "the same content as in run 1"
+
+
+def test_a_build_below_runs_again_when_the_one_above_goes_back_to_its_last_good_content() -> None:
+    world = running(build("lib"), build("app", "build.lib"), service("web", "build.app"))
+    world.fragile = {"build.app"}
+    world.save("build.lib", content=BRITTLE)
+    world.settle()
+    assert world.told("build_failed", "build.app")
+    world.save("build.lib", content=0)
+    world.settle()
+    assert world.told("build_fixed", "build.app")
+    assert len(world.launches) == 1, "what it came to is what the service runs"
+    world.crash("service.web")
+    world.settle()
+    assert world.instances == {"service.web": 2}
+
+
+def test_a_run_is_told_all_the_changes_that_no_run_has_built() -> None:
+    world = running(build("app"))
+    world.send(msg.FilesChanged(("a",), {"build.app": ("a",)}))
+    world.content["build.app"] = 1
+    world.look()
+    world.send(msg.FilesChanged(("b",), {"build.app": ("b",)}))
+    world.content["build.app"] = 2
+    world.look()
+    world.settle()
+    assert world.told("build_started")[-1].paths == ("a", "b")
+
+
+def test_a_manual_build_runs_only_when_asked_for() -> None:
+    world = World.of(project(build("seed", manual=True)), ["build.seed"]).begin()
+    world.settle()
+    world.save("build.seed", content=1)
+    world.settle()
+    assert world.starts("build.seed") == 1
 
 
 def test_after_a_failure_any_save_tries_again() -> None:
@@ -182,15 +217,50 @@ def test_a_build_that_writes_what_it_watches_runs_again_at_most_once_if_the_cont
     assert world.at_rest
 
 
+def rewrite_itself(world: World, content: int) -> None:
+    """One run of build.gen that changes what it watches; the event of that comes when it has ended."""
+    world.look()
+    world.content["build.gen"] = content
+    world.let(msg.StartBuild, "build.gen")
+    world.save("build.gen")
+    world.look()
+
+
+def test_somebody_who_saves_all_the_time_is_not_taken_for_a_loop() -> None:
+    world = World.of(project(build("gen"), service("web", "build.gen"))).begin()
+    for content in range(100, 104):
+        rewrite_itself(world, content)
+    world.save("build.gen", content=200)
+    world.look()
+    assert "build.gen" in world.running, "who changes it while nothing runs is not the build"
+    world.settle()
+    assert not world.told("build_loop")
+    assert world.launches[-1].built["build.gen"] == 200
+
+
+def test_what_a_parked_build_came_to_is_not_remembered_as_good() -> None:
+    world = World.of(project(build("gen"))).begin()
+    for content in range(100, 104):
+        rewrite_itself(world, content)
+    world.let(msg.SetTimer, "build.gen")
+    rewrite_itself(world, 104)
+    assert world.remembered["build.gen"].clean is False
+    world.send(msg.FilesChanged(("build.gen.src",), {"build.gen": ("build.gen.src",)}))
+    world.settle()
+    assert world.starts("build.gen") == 5, "the event of its own last write comes late"
+    world.save("build.gen")
+    world.settle()
+    assert world.starts("build.gen") == 6
+
+
 def test_a_build_that_changes_what_it_watches_each_time_is_parked_after_five_rounds() -> None:
     world = World.of(project(build("gen"), service("web", "build.gen"))).begin()
-    for content in range(100, 130):
-        world.look()
-        if "build.gen" not in world.running:
-            break
-        world.content["build.gen"] = content
-        world.let(msg.StartBuild, "build.gen")
-        world.save("build.gen")
+    for content in range(100, 104):
+        rewrite_itself(world, content)
+    assert world.holds["build.gen"] == "waits 1 s to see whether anybody else changes build.gen.src"
+    assert not world.at_rest
+    world.let(msg.SetTimer, "build.gen")
+    rewrite_itself(world, 104)
     assert world.starts("build.gen") == 5
     loop = world.told("build_loop")
     assert [notice.paths for notice in loop] == [("build.gen.src",)]
@@ -325,6 +395,31 @@ def test_a_failed_pre_start_stops_nothing_and_is_tried_again_with_the_next_good_
     assert world.instances == {"service.web": 2}
 
 
+def test_a_refused_switch_is_tried_again_with_any_save() -> None:
+    world = running(build("app"), service("web", "build.app", hooks={"pre_start": ("check",)}))
+    world.unprepared = {"service.web"}
+    world.save("build.app", content=1)
+    world.settle()
+    assert len(world.told("not_ready")) == 1
+    world.unprepared = set()
+    world.save("build.app")
+    world.settle()
+    assert world.told("build_skipped")
+    assert world.launches[-1].built == {"build.app": 1}
+
+
+def test_a_failing_pre_start_backs_off_like_a_crash() -> None:
+    world = World.of(project(service("web", hooks={"pre_start": ("check",)}))).begin()
+    world.unprepared = {"service.web"}
+    waits = []
+    for _ in range(6):
+        world.look()
+        world.let(msg.RunHook, "service.web")
+        waits += [item.delay_s for item in world.pending if isinstance(item, msg.SetTimer)]
+        world.let(msg.SetTimer, "service.web")
+    assert waits == [0.1, 0.2, 0.4, 0.8, 10.0, 10.0]
+
+
 def test_a_failed_pre_start_of_the_first_instance_is_a_crash() -> None:
     world = World.of(project(service("web", hooks={"pre_start": ("check",)}))).begin()
     world.look()
@@ -372,6 +467,7 @@ def test_five_crashes_in_a_row_are_told_once_as_a_loop_and_stable_starts_over() 
         world.crash("service.web")
         world.settle()
     assert len(world.told("crash_loop")) == 1
+    assert world.told("service_crashed")[-1].effect == "restart in 10 s"
     world.now_s += 11
     world.crash("service.web")
     assert world.told("service_crashed")[-1].effect == "restart in 0.1 s"

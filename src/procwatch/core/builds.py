@@ -16,13 +16,20 @@ from procwatch.core.state import BuildState
 
 # "the loop is found after five rounds" (contract, Change).
 LOOP_ROUNDS = 5
+# From here on a change of the suspected paths alone does not stop the run: only completed runs are rounds.
+_SUSPECTED_ROUNDS = 2
+# Before the round that decides nothing runs for so long: somebody who saves all the time shows himself by a change in
+# it, and a build that changes what it watches does not.
+LOOP_PAUSE_S = 1.0
 
 
 def note_changes(draft: Draft, name: str, paths: tuple[str, ...]) -> None:
     """Files that this build reads have changed."""
     state = draft.builds[name]
-    changed = (*state.changed, *(path for path in paths if path not in state.changed))
-    draft.set_build(name, due=True, news=True, looked=False, changed=changed)
+    draft.set_build(name, due=True, news=True, looked=False, changed=joined(state.changed, paths))
+    for user in draft.below(name):
+        if user in draft.services:
+            draft.set_service(user, refused=None)  # "after a failure any save or touch tries again"
 
 
 def note_check(draft: Draft, event: msg.InputsChecked) -> None:
@@ -36,7 +43,7 @@ def note_check(draft: Draft, event: msg.InputsChecked) -> None:
     if running:
         after = replace(after, run_changed=after.run_changed | set(event.changed))
     elif event.changed:
-        after = replace(after, rounds=0, suspects=frozenset())
+        after = replace(after, rounds=0, suspects=frozenset(), pause="to come")
     draft.put_build(event.name, after)
     if state.activity == "running" and after.looked and state.due:
         _judge_running(draft, draft.project.builds[event.name], event)
@@ -50,7 +57,7 @@ def _judge_running(draft: Draft, build: Build, event: msg.InputsChecked) -> None
         _skipped(draft, build.name, state, "the same content as when this run started")
         return
     draft.set_build(build.name, edited_s=draft.now_s)
-    own_doing = bool(event.changed) and state.suspects.issuperset(event.changed)
+    own_doing = state.rounds >= _SUSPECTED_ROUNDS and state.suspects.issuperset(event.changed)
     if build.on_change == "restart" and state.stops < STOPS_LIMIT and not own_doing:
         stop(draft, build.name, _because(state.changed))
 
@@ -59,7 +66,9 @@ def stop(draft: Draft, name: str, reason: str) -> None:
     """Stop the run under way; it stays due."""
     state = draft.builds[name]
     draft.actions.append(msg.StopBuild(name, state.run))
-    draft.set_build(name, activity="stopping", due=True, looked=False, stops=state.stops + 1)
+    draft.set_build(
+        name, activity="stopping", due=True, looked=False, stops=state.stops + 1, changed=_still_to_build(state)
+    )
     draft.actions.append(
         msg.Notice("build_cancelled", name, run=state.run, reason=reason, duration_s=draft.now_s - state.started_s)
     )
@@ -70,9 +79,10 @@ def must_run(draft: Draft, build: Build) -> bool:
     state = draft.builds[build.name]
     key = draft.wanted_key(build)
     unchanged = key is not None and key == state.key
-    if state.adopt or (unchanged and state.clean and not state.force):
+    parked = state.rounds >= LOOP_ROUNDS and not state.touched  # what it wrote itself is still being told
+    if state.adopt or (unchanged and (state.clean or parked) and not state.force):
         reason = f"the same content as in run {state.run}" if unchanged and state.run else "taken as it is"
-        _settle(draft, build.name, key=key, clean=True, failure=None)
+        _settle(draft, build.name, key=key, clean=state.clean or state.adopt, failure=None)
         _skipped(draft, build.name, state, reason)
         return False
     if state.failure is not None and key == state.tried and not state.touched and not state.force:
@@ -104,12 +114,36 @@ def start(draft: Draft, build: Build) -> None:
             draft.set_build(other, offered=False)
     draft.set_build(
         name, activity="running", due=False, force=False, run=run, run_key=draft.wanted_key(build),
-        run_digest=state.digest, run_changed=frozenset(), started_s=draft.now_s, edited_s=draft.now_s, outcome=None,
-        clean=False, looked=False, touched=False, changed=(), offered=False,
+        run_digest=state.digest, run_paths=state.changed, run_changed=frozenset(), started_s=draft.now_s,
+        edited_s=draft.now_s, outcome=None, clean=False, looked=False, touched=False, changed=(), offered=False,
+        pause="to come",
     )  # fmt: skip
     draft.actions.append(msg.Notice("build_started", name, run=run, paths=state.changed))
     draft.actions.append(msg.Remember(name, state.key, clean=False, run=run))
     draft.actions.append(msg.StartBuild(name, run, state.changed))
+
+
+def must_pause(draft: Draft, build: Build) -> str | None:
+    """Why a build that could run waits a moment: it is about to be found in a loop, and may be wrongly suspected."""
+    state = draft.builds[build.name]
+    if state.rounds < LOOP_ROUNDS - 1 or state.pause == "over":
+        return None
+    if state.pause == "to come":
+        draft.set_build(build.name, pause="on", timer=state.timer + 1)
+        draft.actions.append(msg.SetTimer(build.name, state.timer + 1, LOOP_PAUSE_S))
+    return f"waits {LOOP_PAUSE_S:g} s to see whether anybody else changes {min(state.suspects)}"
+
+
+def note_pause_over(draft: Draft, event: msg.TimerFired) -> None:
+    """Nothing has run for a moment: what has changed meanwhile, somebody else has changed."""
+    state = draft.builds[event.name]
+    if event.timer == state.timer and state.pause == "on":
+        draft.set_build(event.name, pause="over", looked=False, news=True)
+
+
+def _still_to_build(state: BuildState) -> tuple[str, ...]:
+    """Of a run whose outcome is not used: the changes that it was started for, and those that came since."""
+    return joined(state.run_paths, state.changed)
 
 
 def note_finish(draft: Draft, event: msg.BuildFinished) -> None:
@@ -118,7 +152,7 @@ def note_finish(draft: Draft, event: msg.BuildFinished) -> None:
     if event.run != state.run or state.activity not in {"running", "stopping"}:
         return
     if state.activity == "stopping" or isinstance(event.outcome, msg.Cancelled):
-        draft.set_build(event.name, activity="idle", due=True, looked=False, news=True)
+        draft.set_build(event.name, activity="idle", due=True, looked=False, news=True, changed=_still_to_build(state))
         return
     draft.set_build(
         event.name, activity="verifying", outcome=event.outcome, duration_s=event.duration_s, looked=False, news=True
@@ -141,7 +175,7 @@ def judge(draft: Draft, build: Build, needs_fresh: bool) -> None:
         _use(draft, build, state, state.run_key)
         draft.set_build(build.name, due=True, looked=False, news=True)
     else:
-        draft.set_build(build.name, due=True, looked=False, stops=state.stops + 1)
+        draft.set_build(build.name, due=True, looked=False, stops=state.stops + 1, changed=_still_to_build(state))
         reason = f"outdated when it ended: {_because(tuple(sorted(state.run_changed)))}"
         draft.actions.append(
             msg.Notice("build_cancelled", build.name, run=state.run, reason=reason, duration_s=state.duration_s)
@@ -174,7 +208,11 @@ def _park(draft: Draft, build: Build, state: BuildState, path: str) -> None:
     draft.actions.append(
         msg.Notice("build_loop", build.name, run=state.run, reason=reason, effect=effect, paths=(path,))
     )
-    _use(draft, build, state, draft.wanted_key(build))
+    key = draft.wanted_key(build)
+    _use(draft, build, state, key)
+    # What it came to is not of this content, whoever changed that: the next save, or start of procwatch, builds it.
+    draft.set_build(build.name, clean=False)
+    draft.actions.append(msg.Remember(build.name, key, clean=False, run=state.run))
 
 
 def _use(draft: Draft, build: Build, state: BuildState, key: str | None) -> None:
@@ -190,6 +228,9 @@ def _succeed(draft: Draft, build: Build, state: BuildState, key: str | None) -> 
     name, run = build.name, state.run
     _settle(draft, name, key=key, clean=True, failure=None)
     draft.set_build(name, failures=0)
+    for user in draft.below(name):
+        if user in draft.services:
+            draft.set_service(user, changed=joined(draft.services[user].changed, state.run_paths))
     draft.actions.append(msg.Notice("build_succeeded", name, run=run, exit_code=0, duration_s=state.duration_s))
     if state.failures:
         times = "one failure" if state.failures == 1 else f"{state.failures} failures"
@@ -215,7 +256,9 @@ def _fail(draft: Draft, build: Build, state: BuildState, failed: msg.Failed, key
         )
     )
     if build.hooks.get("build_failed"):
-        draft.actions.append(msg.RunHook(name, "build_failed", run, exit=failed.exit, duration_s=state.duration_s))
+        draft.actions.append(
+            msg.RunHook(name, "build_failed", run, failed.exit, state.duration_s, changed=state.run_paths)
+        )
 
 
 def _what_stays(draft: Draft, name: str) -> str | None:
@@ -224,6 +267,11 @@ def _what_stays(draft: Draft, name: str) -> str | None:
     stays = [f"{user} stays on run {draft.services[user].instance}" for user in services if draft.is_alive(user)]
     waits = [f"{user} waits for it" for user in services if not draft.is_alive(user)]
     return ", ".join(stays + waits) or None
+
+
+def joined(first: tuple[str, ...], then: tuple[str, ...]) -> tuple[str, ...]:
+    """Both lists of paths, each path once."""
+    return tuple(dict.fromkeys((*first, *then)))
 
 
 def _because(paths: tuple[str, ...]) -> str:

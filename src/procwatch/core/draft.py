@@ -138,9 +138,9 @@ class Draft:
         if state.due or state.check:
             return "busy"
         wanted = self.wanted_key(build)
-        if state.failure is not None:
-            return "failed" if wanted == state.tried else "busy"
-        return "fresh" if wanted == state.key else "busy"
+        if wanted != state.judged:
+            return "busy"
+        return "fresh" if state.failure is None else "failed"
 
     def worst(self, names: Iterable[str], standings: Mapping[str, Standing]) -> Standing:
         """The standing of several builds together."""

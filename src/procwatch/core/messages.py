@@ -204,6 +204,7 @@ class StopInstance:
 
     name: str
     instance: int
+    changed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,13 +95,15 @@ def _record(draft: Draft, event: msg.Event) -> None:
             _note_stop(draft, event)
         case msg.BuildFinished():
             pass  # a run of something that no longer takes part
+        case msg.TimerFired(name) if name in draft.builds:
+            builds.note_pause_over(draft, event)
         case _ if event.name in draft.services:
             _step(draft, event.name, event)
 
 
 def _note_changes(draft: Draft, event: msg.FilesChanged) -> None:
     affected = [name for name in draft.project.units if name in event.readers or name in event.touched]
-    affected = [name for name in affected if name in draft.builds or name in draft.services]
+    affected = [name for name in affected if name in draft.services or _may_be_due(draft, name)]
     if not affected or draft.state.exit_code is not None:
         return
     draft.actions.append(msg.Notice("files_changed", paths=event.paths, names=tuple(affected)))
@@ -111,7 +113,14 @@ def _note_changes(draft: Draft, event: msg.FilesChanged) -> None:
             continue
         state = draft.services[name]
         asks = state.asks + (name in event.touched)
-        draft.set_service(name, asks=asks, news=state.news or name in event.readers, changed=event.paths)
+        news = state.news or name in event.readers
+        changed = builds.joined(state.changed, event.paths)
+        draft.set_service(name, asks=asks, news=news, changed=changed, refused=None)
+
+
+def _may_be_due(draft: Draft, name: str) -> bool:
+    """Whether a change makes this build due: it takes part, and does not wait to be asked."""
+    return name in draft.builds and not draft.project.builds[name].manual
 
 
 def _note_definition(draft: Draft, event: msg.InputsChecked) -> None:
@@ -161,7 +170,7 @@ def _spread(draft: Draft) -> None:
             builds.stop(draft, build.name, f"{rerun[0]} runs again")
         elif state.activity == "idle" and not state.due and _needs(draft, build, standings) == "fresh":
             wanted = draft.wanted_key(build)
-            if wanted is not None and wanted not in (state.key, state.tried):
+            if wanted is not None and wanted != state.judged:
                 draft.set_build(build.name, due=True, news=True, looked=False)
 
 
@@ -214,6 +223,8 @@ def _advance_due_build(draft: Draft, build: Build, standings: dict[str, Standing
         draft.holds.pop(build.name, None)
     elif no_place:
         draft.set_build(build.name, looked=False)
+    elif pause := builds.must_pause(draft, build):
+        draft.holds[build.name] = pause
     else:
         builds.start(draft, build)
 
@@ -326,7 +337,7 @@ def _why_not_fresh(draft: Draft, service: Service, standings: dict[str, Standing
 
 def _at_rest(draft: Draft) -> bool:
     """Nothing runs that will end, nothing is being read, and all that is due is held by something that stays."""
-    if any(state.check or state.activity != "idle" for state in draft.builds.values()):
+    if any(state.check or state.activity != "idle" or state.pause == "on" for state in draft.builds.values()):
         return False
     moving = ALIVE - {Phase.READY}
     return not any(state.check or state.phase in moving for state in draft.services.values())

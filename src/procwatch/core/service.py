@@ -17,13 +17,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from procwatch.core import messages as msg
-from procwatch.core.model import Exit, Service
+from procwatch.core.model import Exit, RestartPolicy, Service
 from procwatch.core.state import Basis, Phase, ServiceState
 
 # Five crashes in a row, each before `stable`, are a crash loop (contract, Crash).
 CRASH_LOOP = 5
 # A service that ends with 0 so soon is often one that reads standard input (contract, Crash).
 STDIN_HINT_S = 2.0
+STDIN_HINT = 'it may have read standard input: stdin = "open" keeps that open'
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,7 @@ def _launch(at: _At, state: ServiceState, basis: Basis) -> Step:
     launched = replace(
         state, phase=Phase.STARTING, instance=state.instance + 1, basis=basis, prepared=None, refused=None,
         due=False, ready=False, switching=moved and state.basis is not None, started_s=at.now_s, changed=(),
+        cause=state.changed,
         generation=state.generation + moved, crashes=0 if moved else state.crashes, pid=None,
     )  # fmt: skip
     return launched, (msg.StartInstance(at.service.name, launched.instance, state.changed),)
@@ -99,12 +101,13 @@ def _go_from_running(at: _At, state: ServiceState, event: Go) -> Step:
         return replace(state, phase=Phase.SWITCHING, going_to=event.basis), (hook,)
     if at.service.switch == "signal" and state.phase is Phase.READY:
         signalled = replace(
-            state, basis=event.basis, prepared=None, refused=None, generation=state.generation + 1, changed=()
-        )
+            state, basis=event.basis, prepared=None, refused=None, generation=state.generation + 1, changed=(),
+            cause=state.changed,
+        )  # fmt: skip
         notice = msg.Notice("service_switched", name, run=state.instance, reason=at.service.reload_signal)
         return signalled, (msg.SignalInstance(name, state.instance, at.service.reload_signal), notice)
     retiring = replace(state, phase=Phase.RETIRING, going_to=event.basis)
-    return retiring, (msg.StopInstance(name, state.instance),)
+    return retiring, (msg.StopInstance(name, state.instance, state.changed),)
 
 
 # --- pre_start -------------------------------------------------------------------------------------------------------
@@ -146,7 +149,7 @@ def _ready(at: _At, state: ServiceState, event: msg.InstanceReady) -> Step:
     if state.switching:
         actions.append(msg.Notice("service_switched", name, run=run, duration_s=took_s, pid=state.pid))
     if at.service.hooks.get("post_start"):
-        actions.append(msg.RunHook(name, "post_start", run))
+        actions.append(msg.RunHook(name, "post_start", run, duration_s=took_s, changed=state.cause))
     return replace(state, phase=Phase.READY, ready=True, switching=False), tuple(actions)
 
 
@@ -175,7 +178,7 @@ def _ended(at: _At, state: ServiceState, event: msg.InstanceEnded) -> Step:
     """It ended by itself."""
     if event.exit.ok and at.service.restart.policy != "always":
         lived_s = at.now_s - state.started_s
-        hint = 'it may have read standard input: stdin = "open" keeps that open' if lived_s < STDIN_HINT_S else None
+        hint = STDIN_HINT if lived_s < STDIN_HINT_S else None
         notice = msg.Notice(
             "service_stopped", at.service.name, run=event.instance, exit_code=0, duration_s=lived_s,
             reason="ended by itself", effect=hint,
@@ -215,22 +218,30 @@ def _crashed(at: _At, state: ServiceState, exit_: Exit) -> Step:
     policy = at.service.restart
     lived_s = at.now_s - state.started_s
     crashes = 1 if lived_s >= policy.stable_s else state.crashes + 1
-    down = replace(state, crashes=crashes, ready=False, pid=None, prepared=None, switching=False)
+    down = replace(state, crashes=crashes, due=False, ready=False, pid=None, prepared=None, switching=False)
     name, run = at.service.name, state.instance
     hook: tuple[msg.Action, ...] = ()
-    if not exit_.ok and at.service.hooks.get("crashed"):
-        hook = (msg.RunHook(name, "crashed", run, exit=exit_, duration_s=lived_s),)
+    if at.service.hooks.get("crashed"):
+        hook = (msg.RunHook(name, "crashed", run, exit_, lived_s, changed=state.cause),)
     if policy.policy == "never":
         notice = _crash_notice(name, run, exit_, lived_s, "it is not restarted (restart.policy)")
         return replace(down, phase=Phase.FAILED), (notice, *hook)
-    delay_s = min(policy.max_delay_s, policy.min_delay_s * 2.0 ** min(crashes - 1, 64))
-    notice = _crash_notice(name, run, exit_, lived_s, f"restart in {delay_s:.3g} s")
+    delay_s = _delay_s(policy, crashes)
+    hint = f"; {STDIN_HINT}" if exit_.ok and lived_s < STDIN_HINT_S else ""
+    notice = _crash_notice(name, run, exit_, lived_s, f"restart in {delay_s:.3g} s{hint}")
     loop: tuple[msg.Action, ...] = ()
     if crashes == CRASH_LOOP:
         words = f"{CRASH_LOOP} crashes in a row, each within {policy.stable_s:g} s of its start"
         loop = (msg.Notice("crash_loop", name, run=run, reason=words, effect=f"tried every {policy.max_delay_s:g} s"),)
     timer = msg.SetTimer(name, state.timer + 1, delay_s)
     return replace(down, phase=Phase.BACKOFF, timer=timer.timer), (notice, *loop, timer, *hook)
+
+
+def _delay_s(policy: RestartPolicy, crashes: int) -> float:
+    """Doubling from the first crash on; in a crash loop as long as it may be."""
+    if crashes >= CRASH_LOOP:
+        return policy.max_delay_s
+    return min(policy.max_delay_s, policy.min_delay_s * 2.0 ** (crashes - 1))
 
 
 def _crash_notice(name: str, run: int, exit_: Exit, lived_s: float, effect: str) -> msg.Notice:

@@ -45,7 +45,8 @@ class ServiceState:
     `basis`: of the newest instance. `prepared`: the basis whose pre_start has succeeded and waits for its start.
     `refused`: a basis whose pre_start failed: not tried again before something is new, or the back-off has passed.
     `generation` counts switches, not restarts after a crash; needs with `restart = true` look at it. `asks` counts
-    touches of its own `watch`. `due`: it is down and is to be started, with or without anything new.
+    touches of its own `watch`. `due`: it is down and is to be started, with or without anything new. `changed`: paths
+    that the next instance will be started for; `cause`: those that this one was.
     """
 
     phase: Phase = Phase.STOPPED
@@ -61,6 +62,7 @@ class ServiceState:
     generation: int = 0
     asks: int = 0
     changed: tuple[str, ...] = ()
+    cause: tuple[str, ...] = ()
     digest: str | None = None
     check: int = 0
     news: bool = True
@@ -81,13 +83,15 @@ class BuildState:
     disk as good), `changed` (paths that made it due), `news` (changes that no check has seen), `check` (number of the
     check under way, 0 is none), `looked` (`digest` and `touched` are of now), `digest` (of its own inputs).
 
-    The run under way: `run_key`, `run_digest` (what it was started with), `run_changed` (paths whose content changed
-    since), `edited_s` (when the last of them did), `outcome` (its end, until the inputs are known to be the same).
+    The run under way: `run_key`, `run_digest` (what it was started with), `run_paths` (the changes that it was started
+    for), `run_changed` (paths whose content changed since), `edited_s` (when the last of them did), `outcome` (its end, until the inputs are known to be the same).
 
     What it came to: `key` (of the last success), `clean` (nothing ran since that success that may have disturbed what
     it wrote), `tried` (key of the last outcome that was used), `failure` (in words, if that one failed), `failures` (in
-    a row), `stops` (outdated runs in a row), `offered` (an outdated success that is used all the same), `rounds` and
-    `suspects` (of the loop guard: completed runs in a row in which these paths changed).
+    a row), `stops` (outdated runs in a row), `offered` (an outdated success that is used all the same).
+
+    Of the loop guard: `rounds` and `suspects` (completed runs in a row in which these paths changed), `pause` (whether
+    the wait before the round that decides is still to come, goes on, or is over) and `timer` (its number).
     """
 
     activity: Activity = "idle"
@@ -103,6 +107,7 @@ class BuildState:
     run: int = 0
     run_key: str | None = None
     run_digest: str | None = None
+    run_paths: tuple[str, ...] = ()
     run_changed: frozenset[str] = frozenset()
     started_s: float = 0.0
     edited_s: float = 0.0
@@ -117,6 +122,13 @@ class BuildState:
     offered: bool = False
     rounds: int = 0
     suspects: frozenset[str] = frozenset()
+    pause: Literal["to come", "on", "over"] = "to come"
+    timer: int = 0
+
+    @property
+    def judged(self) -> str | None:
+        """The key of the outcome in force: at another one it has to run."""
+        return self.tried if self.failure is not None else self.key
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,9 +56,9 @@ class Seen:
     has_new_folders: bool
 
 
-# Of each file that a unit read: its content, and what shows that it was written.
-_Stamp = tuple[Signature, int]
-_Memory = dict[str, tuple[Content, _Stamp]]
+# Of each file that a unit read: its content, and what shows that it was written. Events do not count here: one that
+# comes late tells of a write that has been seen.
+_Memory = dict[str, tuple[Content, Signature]]
 
 
 class Inputs:
@@ -145,19 +145,18 @@ class Inputs:
             before = self._memories.get(name)
             self._memories[name] = memory
         changed = tuple(sorted(_differing(before, memory)))
-        touched = before is not None and _stamps(before) != _stamps(memory)
+        touched = before is not None and _signatures(before) != _signatures(memory)
         return Checked(self._digest(unit, found, memory), changed, touched)
 
     def _walk(self, rules: Sequence[Rules], limit: int = 0) -> Found:
         used = [one for one in rules if one.patterns]
         return Walk(self._place, used, limit=limit).run(walk_start(used)) if used else Found()
 
-    def _recall(self, name: str, path: str, signature: Signature) -> tuple[Content, _Stamp]:
-        stamp = (signature, self._fingerprints.events(path))
+    def _recall(self, name: str, path: str, signature: Signature) -> tuple[Content, Signature]:
         content = self._fingerprints.read(path, self._place.absolute(path), signature)
         if content.problem is not None:
             self._unreadable[f'{name}: cannot read "{path}": {content.problem}'] = None
-        return content, stamp
+        return content, signature
 
     def _digest(self, unit: UnitRules, found: Found, memory: _Memory) -> str:
         total = hashlib.blake2b(digest_size=16)
@@ -166,7 +165,7 @@ class Inputs:
         links = {link for path in memory for link in links_to(found, path)}
         for link in sorted(links):
             _feed(total, link, found.links[link])
-        for path, (content, (signature, _)) in memory.items():
+        for path, (content, signature) in memory.items():
             _feed(total, path, content.digest, signature.link or "")
             if is_any_write:
                 _feed(total, repr((signature.mtime_ns, signature.size, signature.inode)))
@@ -219,12 +218,12 @@ def _differing(before: _Memory | None, after: _Memory) -> Iterator[str]:
     if before is not None:
         for path in before.keys() | after.keys():
             old, new = before.get(path), after.get(path)
-            if old is None or new is None or (old[0].digest, old[1][0].link) != (new[0].digest, new[1][0].link):
+            if old is None or new is None or (old[0].digest, old[1].link) != (new[0].digest, new[1].link):
                 yield path
 
 
-def _stamps(memory: _Memory) -> dict[str, _Stamp]:
-    return {path: stamp for path, (_, stamp) in memory.items()}
+def _signatures(memory: _Memory) -> dict[str, Signature]:
+    return {path: signature for path, (_, signature) in memory.items()}
 
 
 def _feed(total: hashlib.blake2b, *parts: str | bytes) -> None:
