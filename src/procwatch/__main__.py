@@ -1,5 +1,33 @@
-"""`python -m procwatch`."""
+"""Entry point of the `procwatch` command and of `python -m procwatch`.
 
-from procwatch.cli import main
+Rule 1: before anything else is imported, what could go wrong meanwhile is taken care of.
+"""
 
-main()
+import os
+import signal
+import sys
+
+
+def main() -> None:
+    """Run the command line; ends the process with its exit status."""
+    # Until `start` has its own handlers, Ctrl-C ends procwatch like any program: at once and without a traceback.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    _open_missing()
+    from procwatch.cli import main as run
+
+    run()
+
+
+def _open_missing() -> None:
+    """Standard descriptors that are closed lead nowhere: else the next file to be opened would get their number."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
+            setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))  # noqa: SIM115
+
+
+if __name__ == "__main__":
+    main()

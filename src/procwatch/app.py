@@ -115,7 +115,7 @@ def _on_signals(engine: Engine, forest: Forest) -> None:
     def asked(number: int) -> None:
         now_s = loop.time()
         if not since:
-            engine.tell(msg.StopAsked(128 + number))
+            engine.stop(128 + number)
             since.append(now_s)
         elif now_s - since[0] > _SAME_SIGNAL_S and not kills:
             kills.append(loop.create_task(engine.kill()))

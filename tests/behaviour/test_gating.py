@@ -171,6 +171,29 @@ def test_an_edit_during_the_first_build_is_not_lost(project: Path, start: Start)
     assert started(project) == ["two"]
 
 
+def test_a_failing_build_that_writes_the_same_bytes_again_does_not_run_for_ever(project: Path, start: Start) -> None:
+    write(project / "watch.toml", """
+[build.app]
+run = "echo run >> runs; cp src/a gen/a; exit 1"
+watch = ["src", "gen"]
+[build.next]
+run = "exec sleep 0.3; true"
+watch = ["next"]
+""")  # fmt: skip
+    write(project / "src/a", "1")
+    write(project / "gen/a", "1")
+    write(project / "next", "1")
+    live = start()
+    live.wait("build_failed")
+    for times in range(2, 5):
+        live.wait("build_succeeded", "build.next", times=times - 1)
+        write(project / "next", str(times))
+    live.wait("build_succeeded", "build.next", times=4)
+    assert (project / "runs").read_text() == "run\n"
+    write(project / "src/a", "1")
+    live.wait("build_failed", "build.app", times=2)
+
+
 DIAMOND = """
 [build.lib]
 run = "cp src/lib lib.out"

@@ -238,6 +238,80 @@ post_stop = ["echo post_stop >> log", "touch stopped"]
     ]  # fmt: skip
 
 
+def test_a_hook_is_told_what_came_before_it_and_which_files_changed(project: Path, start: Start) -> None:
+    note = 'echo "$PROCWATCH_EVENT $PROCWATCH_EXIT_CODE ${PROCWATCH_DURATION:+took} $PROCWATCH_CHANGED" >> log'
+    write(project / "watch.toml", f"""
+[build.app]
+run = "true"
+watch = ["src/*"]
+hooks = {{ post_build = '{note}' }}
+[service.web]
+run = "echo run >> log; exec sleep 1000"
+needs = ["build.app"]
+hooks = {{ post_start = '{note}', pre_stop = '{note}', post_stop = '{note}; cat $PROCWATCH_CHANGED_JSON > paths' }}
+""")  # fmt: skip
+    write(project / "src/a", "1")
+    live = start()
+    live.wait("service_ready")
+    live.until(lambda: "post_start" in (project / "log").read_text(), "post_start")
+    write(project / "src/a", "2")
+    live.wait("service_ready", times=2)
+    live.until(lambda: (project / "log").read_text().count("post_start") == 2, "post_start")
+    assert [line.split() for line in (project / "log").read_text().splitlines()] == [
+        ["post_build", "0", "took"], ["run"], ["post_start", "took"],
+        ["post_build", "0", "took", "src/a"], ["pre_stop", "src/a"], ["post_stop", "143", "took", "src/a"],
+        ["run"], ["post_start", "took", "src/a"],
+    ]  # fmt: skip
+    assert (project / "paths").read_text() == '["src/a"]'
+    live.until(lambda: not list((project / ".procwatch").glob("changed-*")), "the removal of the lists of paths")
+
+
+def test_a_refused_switch_tells_what_its_hook_has_printed(project: Path, start: Start) -> None:
+    write(project / "watch.toml", """
+[service.web]
+run = "echo serving; exec sleep 1000"
+watch = ["trigger"]
+hooks = { pre_start = "test ! -e refuse || { echo no database; exit 3; }" }
+""")  # fmt: skip
+    live = start()
+    live.wait("service_ready")
+    write(project / "refuse", "")
+    write(project / "trigger", "")
+    refused = live.wait("not_ready")
+    assert (refused["reason"], refused["output"]) == ("pre_start exit 3", ["no database"])
+
+
+def test_ctrl_c_does_not_wait_for_a_hook_that_only_tells(project: Path, start: Start) -> None:
+    write(project / "watch.toml", """
+[build.app]
+run = "exit 1"
+watch = ["src"]
+hooks = { build_failed = "touch telling; exec sleep 1000" }
+""")  # fmt: skip
+    live = start()
+    live.until((project / "telling").exists, "the hook")
+    assert live.stop() == 130
+
+
+def test_without_watching_a_hook_that_tells_is_let_finish_within_the_builds_timeout(
+    project: Path, start: Start
+) -> None:
+    write(project / "watch.toml", """
+[build.good]
+run = "exit 1"
+timeout = "100s"
+hooks = { build_failed = "sleep 0.5; touch told" }
+[build.hangs]
+run = "exit 1"
+timeout = "300ms"
+hooks = { build_failed = "sleep 1000" }
+""")  # fmt: skip
+    live = start("--no-watch")
+    assert live.ended() == 1
+    assert (project / "told").exists()
+    assert "build.hangs: hook build_failed failed (timed out after 0.3 s)" in live.stderr()
+
+
 def test_a_switch_by_signal_keeps_the_process(project: Path, start: Start) -> None:
     write(project / "watch.toml", """
 [service.web]

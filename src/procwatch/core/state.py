@@ -84,7 +84,8 @@ class BuildState:
     check under way, 0 is none), `looked` (`digest` and `touched` are of now), `digest` (of its own inputs).
 
     The run under way: `run_key`, `run_digest` (what it was started with), `run_paths` (the changes that it was started
-    for), `run_changed` (paths whose content changed since), `edited_s` (when the last of them did), `outcome` (its end, until the inputs are known to be the same).
+    for), `run_changed` (paths whose content changed since), `edited_s` (when the last of them did), `outcome` (its end,
+    until the inputs are known to be the same).
 
     What it came to: `key` (of the last success), `clean` (nothing ran since that success that may have disturbed what
     it wrote), `tried` (key of the last outcome that was used), `failure` (in words, if that one failed), `failures` (in

@@ -45,15 +45,12 @@ class Assigner:
         """For builds and hooks; writes the file with all changed paths."""
         found = self.common(occasion.name, occasion.run)
         found["PROCWATCH_CHANGED"] = cut_lines(occasion.changed, CHANGED_MAX_BYTES)
-        if path := self._store.changed_file(occasion.name, occasion.run, occasion.changed):
+        path = self._store.changed_file(occasion.name, occasion.run, occasion.changed, occasion.event)
+        if path is not None:
             found["PROCWATCH_CHANGED_JSON"] = str(path)
         if occasion.event is not None:
             found["PROCWATCH_EVENT"] = occasion.event
-        if occasion.exit is not None:
-            found["PROCWATCH_EXIT_CODE"] = str(occasion.exit.code)
-        if occasion.duration_s is not None:
-            found["PROCWATCH_DURATION"] = f"{occasion.duration_s:.3f}"
-        return found
+        return {**found, **result(occasion.exit, occasion.duration_s)}
 
     def service(self, service: Service, instance: int) -> dict[str, str]:
         """For an instance of a service, and for the command of its `ready.run`."""
@@ -62,6 +59,16 @@ class Assigner:
         if port is not None:
             found |= {"PORT": str(port), "PROCWATCH_URL": f"http://127.0.0.1:{port}"}
         return found
+
+
+def result(exit_: Exit | None, duration_s: float | None) -> dict[str, str]:
+    """What a hook is told of what came before it, as far as that is known."""
+    found = {}
+    if exit_ is not None:
+        found["PROCWATCH_EXIT_CODE"] = str(exit_.code)
+    if duration_s is not None:
+        found["PROCWATCH_DURATION"] = f"{duration_s:.3f}"
+    return found
 
 
 def cut_lines(lines: tuple[str, ...], max_bytes: int) -> str:

@@ -25,7 +25,7 @@ from procwatch.runtime.assigned import Occasion
 from procwatch.runtime.effects import Surroundings
 from procwatch.runtime.inputs import Inputs
 from procwatch.runtime.spawn import Process, Sink
-from procwatch.runtime.steps import run_build, run_hook
+from procwatch.runtime.steps import HOOK_LIMIT_S, run_build, run_hook
 from procwatch.runtime.store import Store
 from procwatch.runtime.tree import Forest
 
@@ -70,6 +70,14 @@ class Parts:
     clock: Callable[[], float] = time.monotonic
 
 
+@dataclass(frozen=True, slots=True)
+class _End:
+    """How an instance that was asked to stop has ended, held back until `post_stop` has run."""
+
+    event: msg.InstanceEnded
+    duration_s: float
+
+
 class Engine:
     """Runs one project until it is to end."""
 
@@ -85,12 +93,24 @@ class Engine:
         self._instances: dict[str, asyncio.Task[None]] = {}
         self._processes: dict[str, Process] = {}
         self._outputs: dict[str, Output] = {}
+        self._hook_outputs: dict[str, Output] = {}
+        self._speaker: Output | None = None
+        self._stopping: set[str] = set()
+        self._ends: dict[str, _End] = {}
         self._exit_code: int | None = None
+        self._hurried = False
         self._killing = False
 
     def tell(self, event: msg.Event) -> None:
         """Put an event on the queue; to be called in the loop's thread."""
         self._queue.put_nowait(event)
+
+    def stop(self, exit_code: int) -> None:
+        """End everything in order: somebody waits for it, so hooks that only tell are not let finish."""
+        self._hurried = True
+        self.tell(msg.StopAsked(exit_code))
+        if self._exit_code is not None:
+            self._hurry()
 
     async def run(self) -> int:
         """Plan and perform until the planner says `End`, and all that was started is gone; the exit status."""
@@ -105,6 +125,7 @@ class Engine:
         return self._exit_code
 
     def _take(self, event: msg.Event) -> None:
+        self._speaker = self._hook_outputs.pop(event.name, None) if isinstance(event, msg.HookFinished) else None
         made = plan(self._project, self.state, event, self._parts.clock())
         self.state = made.state
         for action in made.actions:
@@ -120,10 +141,17 @@ class Engine:
 
     async def _leave(self) -> None:
         """Let the hooks that still run come to their end, then end what builds have left running."""
+        if self._hurried:
+            self._hurry()
         if self._tasks:
             await asyncio.wait(self._tasks)
         await (self._parts.forest.kill() if self._killing else self._parts.forest.end())
         self._readers.shutdown(wait=True)
+
+    def _hurry(self) -> None:
+        """Stop what still runs after the last service: hooks that tell of failures, each with its grace."""
+        for task in self._tasks:
+            task.cancel()
 
     # --- actions -----------------------------------------------------------------------------------------------------
 
@@ -172,7 +200,7 @@ class Engine:
 
     def _publish(self, notice: msg.Notice) -> None:
         failed = notice.event in {"build_failed", "service_crashed", "not_ready"}
-        output = self._outputs.get(notice.name or "") if failed else None
+        output = (self._speaker or self._outputs.get(notice.name or "")) if failed else None
         self._parts.world.publish(notice, output.tail(_TAIL_LINES) if output else [])
 
     # --- inputs ------------------------------------------------------------------------------------------------------
@@ -197,6 +225,7 @@ class Engine:
             outcome = msg.Cancelled()
         except ProcwatchError as error:
             outcome = msg.Failed(_refused(error))
+        self._parts.store.drop_changed(action.name, action.run)
         self.tell(msg.BuildFinished(action.name, action.run, outcome, self._parts.clock() - since_s))
 
     def _output(self, unit: Build | Service, step: str) -> Output:
@@ -213,11 +242,21 @@ class Engine:
     async def _run_hook(self, action: msg.RunHook) -> Exit:
         unit = self._project.units[action.name]
         occasion = Occasion(action.name, action.run, action.changed, action.hook, action.exit, action.duration_s)
+        limit_s = HOOK_LIMIT_S if isinstance(unit, Service) or unit.timeout_s is None else unit.timeout_s
         try:
             steps = self._parts.surroundings.hook_steps(unit, occasion)
-            return await run_hook(steps, lambda _step: self._hook_output(unit), self._parts.forest)
+            return await run_hook(steps, lambda _step: self._output_of_hook(action), self._parts.forest, limit_s)
         except ProcwatchError as error:
             return _refused(error)
+        finally:
+            self._parts.store.drop_changed(action.name, action.run, action.hook)
+
+    def _output_of_hook(self, action: msg.RunHook) -> Output:
+        """A channel; what pre_start has printed is told with its failure."""
+        output = self._hook_output(self._project.units[action.name])
+        if action.hook == "pre_start":
+            self._hook_outputs[action.name] = output
+        return output
 
     async def _pre_start(self, action: msg.RunHook) -> None:
         with suppress(asyncio.CancelledError):  # stopped: nobody waits for the answer
@@ -234,16 +273,19 @@ class Engine:
 
     async def _instance(self, action: msg.StartInstance) -> None:
         service = self._project.services[action.name]
+        sink = self._output(service, "run")
+        since_s = self._parts.clock()
         try:
             launch = self._parts.surroundings.launch(service, action.instance)
         except ProcwatchError as error:
             self.tell(msg.InstanceEnded(action.name, action.instance, _refused(error)))
             return
-        sink = self._output(service, "run")
         with suppress(asyncio.CancelledError):  # that is how it is stopped; its end has been reported
-            await life.run_instance(launch, sink, self._parts.forest, lambda report: self._reported(action, report))
+            await life.run_instance(
+                launch, sink, self._parts.forest, lambda report: self._reported(action, report, since_s)
+            )
 
-    def _reported(self, action: msg.StartInstance, report: life.Report) -> None:
+    def _reported(self, action: msg.StartInstance, report: life.Report, since_s: float) -> None:
         name, number = action.name, action.instance
         match report:
             case life.Started(process):
@@ -255,19 +297,35 @@ class Engine:
                 self.tell(msg.InstanceNotReady(name, number, reason))
             case life.Ended(ended):
                 self._processes.pop(name, None)
-                self.tell(msg.InstanceEnded(name, number, ended))
+                end = _End(msg.InstanceEnded(name, number, ended), self._parts.clock() - since_s)
+                if name in self._stopping:
+                    self._ends[name] = end
+                else:
+                    self.tell(end.event)
 
     async def _stop_instance(self, action: msg.StopInstance) -> None:
-        """pre_stop, the stop itself, post_stop; a kill that comes meanwhile goes on to the instance at once."""
-        task = self._instances[action.name]
-        service = self._project.services[action.name]
-        if service.hooks.get("pre_stop"):
-            with suppress(asyncio.CancelledError):
-                await self._hook(msg.RunHook(action.name, "pre_stop", action.instance))
-        task.cancel()
-        await asyncio.wait([task])
-        if service.hooks.get("post_stop"):
-            await self._hook(msg.RunHook(action.name, "post_stop", action.instance))
+        """pre_stop, the stop itself, post_stop; the next instance may start only when that has ended.
+
+        A kill that comes meanwhile goes on to the instance at once.
+        """
+        name, task = action.name, self._instances[action.name]
+        if task.done():
+            return  # it has ended by itself, and that has been told
+        self._stopping.add(name)
+        try:
+            await self._stop_hook(action, "pre_stop")
+            task.cancel()
+            await asyncio.wait([task])
+            await self._stop_hook(action, "post_stop", self._ends.get(name))
+        finally:
+            self._stopping.discard(name)
+            if end := self._ends.pop(name, None):
+                self.tell(end.event)
+
+    async def _stop_hook(self, action: msg.StopInstance, hook: str, end: _End | None = None) -> None:
+        if self._project.services[action.name].hooks.get(hook):
+            ended, duration_s = (end.event.exit, end.duration_s) if end else (None, None)
+            await self._hook(msg.RunHook(action.name, hook, action.instance, ended, duration_s, action.changed))
 
     async def _signal(self, name: str, signal: str) -> None:
         process = self._processes.get(name)

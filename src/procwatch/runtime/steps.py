@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from procwatch.core.messages import Failed, Succeeded
 from procwatch.core.model import Exit
+from procwatch.runtime.assigned import result
 from procwatch.runtime.spawn import Process, Sink, SpawnError, Spec, start
 from procwatch.runtime.tree import Forest
 
@@ -20,11 +21,15 @@ from procwatch.runtime.tree import Forest
 HOOK_LIMIT_S = 60.0
 # What timeout(1) and the shells' users expect of a command that took too long.
 _TIMED_OUT = 124
+_DONE = Exit(0, "exit 0")
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One command of a run; `name` is "pre_build", "run", "post_build", or that of a hook."""
+    """One command of a run; `name` is "pre_build", "run", "post_build", or that of a hook.
+
+    A "post_build" is told how long the run has taken until then.
+    """
 
     name: str
     spec: Spec
@@ -62,7 +67,7 @@ async def run_hook(steps: tuple[Step, ...], sink_for: SinkFor, forest: Forest, l
     Cancelling stops it as it does a build.
     """
     outcome = await run_build(steps, limit_s, sink_for, forest)
-    return outcome.exit if isinstance(outcome, Failed) else Exit(0, "exit 0")
+    return outcome.exit if isinstance(outcome, Failed) else _DONE
 
 
 class _Run:
@@ -70,6 +75,7 @@ class _Run:
 
     def __init__(self, sink_for: SinkFor, forest: Forest) -> None:
         self.step = "run"
+        self._since_s = asyncio.get_running_loop().time()
         self._sink_for = sink_for
         self._forest = forest
         self._sink: Sink | None = None
@@ -98,11 +104,15 @@ class _Run:
 
     async def _one(self, step: Step) -> Exit:
         self._sink = self._sink_for(step.name)
+        spec = step.spec
+        if step.name == "post_build":
+            so_far = result(_DONE, asyncio.get_running_loop().time() - self._since_s)
+            spec = replace(spec, env={**spec.env, **so_far})
         try:
-            process = start(step.spec, self._sink.feed, self._forest)
+            process = start(spec, self._sink.feed, self._forest)
         except SpawnError as error:
             return error.exit
-        self._started.append((process, step.spec, self._sink))
+        self._started.append((process, spec, self._sink))
         return await process.wait()
 
     def _finish(self, *, failed: bool) -> None:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ class Store:
         self.folder = project_folder / FOLDER
         self._report = report
         self._lock = -1
+        self._scratch: Path | None = None
         self._state: dict[str, Any] = {}
         self._broken = False
 
@@ -44,6 +47,7 @@ class Store:
             self._give_up(error)
             return
         self._take_lock()
+        self._drop_lists()
         self._read()
 
     def _take_lock(self) -> None:
@@ -60,14 +64,16 @@ class Store:
         except OSError as error:
             self._give_up(error)  # a file system without locks
             return
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+        with suppress(OSError):  # a full disk: the id is only for the message of whoever is refused
+            os.ftruncate(self._lock, 0)
+            os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
 
     def close(self) -> None:
         """Give the lock back and remove what was for this run only."""
-        for path in self._changed_files():
-            path.unlink(missing_ok=True)
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
         if self._lock >= 0:
+            self._drop_lists()
             os.ftruncate(self._lock, 0)
             os.close(self._lock)
             self._lock = -1
@@ -116,22 +122,36 @@ class Store:
 
     # --- lists of changed paths --------------------------------------------------------------------------------------
 
-    def changed_file(self, name: str, run: int, paths: tuple[str, ...]) -> Path | None:
+    def changed_file(self, name: str, run: int, paths: tuple[str, ...], hook: str | None = None) -> Path | None:
         """A file with all the changed paths as a JSON list (PROCWATCH_CHANGED_JSON); None if it cannot be written."""
-        folder = Path(tempfile.gettempdir()) if self._broken else self.folder
-        path = folder / f"changed-{os.getpid()}-{name}-{run}.json"
+        content = json.dumps([path.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for path in paths])
+        path = self._lists() / _list_name(name, run, hook)
         try:
-            path.write_text(
-                json.dumps([p.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for p in paths])
-            )
+            path.write_text(content)
         except OSError as error:
             self._give_up(error)
             return None
         return path
 
-    def _changed_files(self) -> list[Path]:
-        folder = Path(tempfile.gettempdir()) if self._broken else self.folder
-        try:
-            return list(folder.glob(f"changed-{os.getpid()}-*.json"))
-        except OSError:
-            return []  # the folder itself is gone: nothing is left to remove
+    def drop_changed(self, name: str, run: int, hook: str | None = None) -> None:
+        """Remove that file: what it was for has ended."""
+        with suppress(OSError):  # it was never written, or somebody else has been faster
+            (self._lists() / _list_name(name, run, hook)).unlink()
+
+    def _lists(self) -> Path:
+        """Where they are: where the project cannot be written, in a folder that nobody else can write to."""
+        if not self._broken:
+            return self.folder
+        if self._scratch is None:
+            self._scratch = Path(tempfile.mkdtemp(prefix="procwatch-"))
+        return self._scratch
+
+    def _drop_lists(self) -> None:
+        """Remove all of the project's, those of a procwatch that was killed too; only with the lock."""
+        with suppress(OSError):  # the folder itself is gone, or cannot be written: nothing to remove
+            for path in self.folder.glob("changed-*.json"):
+                path.unlink(missing_ok=True)
+
+
+def _list_name(name: str, run: int, hook: str | None) -> str:
+    return f"changed-{name}-{run}{f'-{hook}' if hook else ''}.json"
