@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -84,5 +85,13 @@ def _measure(name: str, bench: Bench, missing: tuple[Peer, ...]) -> Result:
     return result
 
 
+def _end(number: int, _frame: object) -> None:
+    """An exception, so that what was started is ended and the folder goes, as with Ctrl-C."""
+    sys.exit(128 + number)
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _end)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # else nohup has asked to go on
+        signal.signal(signal.SIGHUP, _end)
     sys.exit(main(sys.argv[1:]))

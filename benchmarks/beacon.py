@@ -15,8 +15,10 @@ from pathlib import Path
 from types import TracebackType
 
 _HERE = Path(__file__).parent
-# One read of the FIFO: more than a hundred marks that came at once.
+# One read of the FIFO: all that it holds.
 _READ_BYTES = 65536
+# Compiling takes a tenth of a second.
+_COMPILE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,8 @@ def make_beacon(folder: Path) -> Beacon:
     program, fifo = folder / "beacon", folder / "fifo"
     os.mkfifo(fifo)
     if compiler := shutil.which("cc"):
-        subprocess.run((compiler, "-O2", "-o", program, _HERE / "beacon.c"), check=True)
+        command = (compiler, "-O2", "-o", program, _HERE / "beacon.c")
+        subprocess.run(command, check=True, stdin=subprocess.DEVNULL, timeout=_COMPILE_S)
         return Beacon(program, fifo, time.monotonic_ns, "C")
     shutil.copy(_HERE / "beacon.sh", program)
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
@@ -83,19 +86,18 @@ class Ear:
         os.close(self._file)
 
     def wait(self, tag: str, timeout_s: float, count: int = 1) -> tuple[Mark, ...]:
-        """The first `count` marks of `tag`, taken out; fewer if no more came in time."""
+        """The first `count` marks of `tag`, taken out; fewer if no more came in time, however many others came."""
         end_s = time.monotonic() + timeout_s
-        while len(found := [mark for mark in self._heard if mark.tag == tag]) < count:
-            if not self._listen(end_s - time.monotonic()):
-                break
+        more = True
+        while len(found := [mark for mark in self._heard if mark.tag == tag]) < count and more:
+            more = self._listen(end_s - time.monotonic()) and time.monotonic() < end_s
         taken = tuple(found[:count])
         self._heard = [mark for mark in self._heard if mark not in taken]
         return taken
 
     def drop(self, tag: str) -> int:
         """Forget what has come of `tag` by now; how many there were."""
-        while self._listen(0):
-            pass
+        self._listen(0)
         kept = [mark for mark in self._heard if mark.tag != tag]
         dropped = len(self._heard) - len(kept)
         self._heard = kept

@@ -12,7 +12,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -25,10 +25,10 @@ _MARK = "PROCWATCH_BENCHMARK_SESSION"
 _NOT_PASSED_ON = ("PROCWATCH", "FORCE_COLOR", "NO_COLOR", "CLICOLOR", "PORT", "PYTHON")
 # After Ctrl-C; what then still runs is killed.
 _GRACE_S = 5.0
+# For what is killed to be gone; a loaded machine may need a moment.
+_KILL_S = 10.0
 # Between looks at a session that is ending; it costs no measurement.
 _LOOK_S = 0.02
-# Rounds of killing before giving up: each finds what was started during the one before.
-_ROUNDS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +49,21 @@ class Session:
         """Ctrl-C, grace, then SIGKILL to whatever is left."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
-        try:
+        with suppress(subprocess.TimeoutExpired):
             self.process.wait(_GRACE_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        for _ in range(_ROUNDS):
-            if not (left := self.processes()):
-                return
+        end_s = time.monotonic() + _KILL_S
+        # In rounds: each finds what was started during the one before.
+        while left := self._unended():
+            if time.monotonic() > end_s:
+                raise RuntimeError(f"processes that cannot be ended: {left}")
             for pid in left:
                 _kill(pid)
             time.sleep(_LOOK_S)
-        raise RuntimeError(f"processes that cannot be ended: {left}")
+
+    def _unended(self) -> set[int]:
+        """The tool itself, until it has been waited for, and all that carries the mark."""
+        itself = {self.process.pid} if self.process.poll() is None else set()
+        return itself.union(self.processes())
 
 
 def prepare(folder: Path, plan: Plan) -> None:
@@ -88,7 +91,7 @@ def running(
     program = shutil.which(plan.command[0], path=search_path()) or plan.command[0]
     env = environment({_MARK: mark, "PYTHONPYCACHEPREFIX": str(around.bytecode)})
     # Errors are kept in the folder: the first thing to look at when a tool does nothing.
-    with _input(folder, plan) as stdin, (folder / "stderr").open("wb") as errors:
+    with _input(folder, plan) as stdin, (folder / "stderr").open("wb") as errors, _interrupts():
         began_ns = around.clock()
         process = subprocess.Popen(
             (program, *plan.command[1:]), cwd=folder, env=env, stdin=stdin, stdout=stdout, stderr=errors,
@@ -99,6 +102,22 @@ def running(
         yield session
     finally:
         session.end()
+
+
+@contextmanager
+def _interrupts() -> Iterator[None]:
+    """Let what is started meanwhile hear Ctrl-C, although this program may have been told to ignore it.
+
+    A shell makes its background jobs ignore it, every program below inherits that, and many tools then never end.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a handler is not inherited, "ignore" is
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _input(folder: Path, plan: Plan) -> IO[bytes]:
