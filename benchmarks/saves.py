@@ -22,6 +22,8 @@ HOW = "Every tool runs in a folder of its own all the time; saves go to one tool
 _START_S = 30.0
 # modd's back-off goes beyond eight seconds; what takes longer than this is counted as missed.
 _MISSED_S = 15.0
+# A tool that has missed so many saves one after the other has gone deaf: the others' turns go on without it.
+_DEAF_AFTER = 3
 # After a tool's new service has started and before the next tool's turn: its own afterwork (readiness, log lines).
 _AFTERWORK_S = 0.25
 # From a tool's last start until it is saved to again; only waited for if the others' turns have not taken as long.
@@ -39,12 +41,17 @@ class _Track:
     builds: list[float] = field(default_factory=list)
     services: list[float] = field(default_factory=list)
     missed: int = 0
+    missed_in_a_row: int = 0
     extra: int = 0
     free_at_s: float = 0.0
 
     def forget(self) -> None:
         """Start counting anew."""
         self.builds, self.services, self.missed, self.extra = [], [], 0, 0
+
+    @property
+    def is_deaf(self) -> bool:
+        return self.missed_in_a_row >= _DEAF_AFTER
 
     @property
     def tags(self) -> tuple[str, str]:
@@ -64,7 +71,7 @@ def measure(bench: Bench) -> Result:
                 rows.append(Row(peer.name, note=f"does not start within {_START_S:g} s"))
         chance = random.Random(3)
         for number in range(1 + bench.settings.saves):
-            for track in tracks:
+            for track in (track for track in tracks if not track.is_deaf):
                 time.sleep(max(_AFTERWORK_S, track.free_at_s - time.monotonic()) + chance.uniform(0, _JITTER_S))
                 _save(track, number, bench, ear)
                 if number == 0:
@@ -92,16 +99,20 @@ def _save(track: _Track, number: int, bench: Bench, ear: Ear) -> None:
     track.extra += ear.drop(service) + ear.drop(build)
     saved_ns = bench.beacon.clock()
     track.source.write_text(f"fn main() {{ {number} }}\n")
-    built, served = ear.wait(build, _MISSED_S), ear.wait(service, _MISSED_S)
+    built = ear.wait(build, _MISSED_S)
+    served = ear.wait(service, _MISSED_S) if built else ()
     track.free_at_s = time.monotonic() + _SETTLE_S
     if not built or not served:
         track.missed += 1
+        track.missed_in_a_row += 1
         return
+    track.missed_in_a_row = 0
     track.builds.append((built[0].at_ns - saved_ns) / 1e6)
     track.services.append((served[0].at_ns - saved_ns) / 1e6)
 
 
 def _row(track: _Track, saves: int) -> Row:
     notes = [f"{track.missed} of {saves} saves without a start in {_MISSED_S:g} s"] if track.missed else []
+    notes += [f"not asked again after {_DEAF_AFTER} in a row"] if track.is_deaf else []
     notes += [f"{track.extra} starts too many"] if track.extra else []
     return Row(track.peer.name, {BUILD: tuple(track.builds), SERVICE: tuple(track.services)}, ", ".join(notes))
