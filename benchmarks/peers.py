@@ -9,10 +9,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,16 +63,28 @@ def _said_version(peer: Peer) -> str | None:
     program = peer.find()
     if program is None or peer.ask_version is None:
         return None
-    try:
-        done = subprocess.run(
-            (program, *peer.ask_version), stdin=subprocess.DEVNULL, capture_output=True, text=True,
-            timeout=_VERSION_TIMEOUT_S, check=False, start_new_session=True,
-            env={**os.environ, "PATH": search_path()},
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
-        return None  # shown as "?"
-    found = re.search(r"\d+\.\d+(\.\d+)*", done.stdout + done.stderr)
-    return found[0] if found else None
+    found = re.search(rb"\d+\.\d+(\.\d+)*", _output((program, *peer.ask_version)))
+    return found[0].decode() if found else None
+
+
+def _output(command: tuple[str, ...]) -> bytes:
+    """What a program says within its time; its children are ended with it."""
+    # To a file: with a pipe, a child that holds it open would be waited for without end.
+    with tempfile.TemporaryFile() as said:
+        try:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True,
+                env={**os.environ, "PATH": search_path()},
+            )  # fmt: skip
+        except OSError:
+            return b""  # it is there, but does not run here
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_VERSION_TIMEOUT_S)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        said.seek(0)
+        return said.read()
 
 
 def _packaged_version(peer: Peer) -> str | None:
@@ -114,6 +130,10 @@ def _nodemon(build: str, service: str) -> Plan:
     return Plan(("nodemon", "--watch", "src", "--ext", "rs", "--exec", f"{build} && exec {service}"))
 
 
+def _watchfiles(build: str, service: str) -> Plan:
+    return Plan(("watchfiles", f"sh -c {shlex.quote(f'{build} && exec {service}')}", "src"))
+
+
 def _wireit(build: str, service: str) -> Plan:
     scripts = {"build": "wireit", "serve": "wireit"}
     wired = {
@@ -147,6 +167,10 @@ def _process_compose(services: Mapping[str, str]) -> Plan:
     return Plan(("process-compose", "up", "--tui=false", "--no-server"), {"process-compose.yaml": text})
 
 
+def _concurrently(services: Mapping[str, str]) -> Plan:
+    return Plan(("concurrently", *(f"exec {command}" for command in services.values())))
+
+
 PEERS = (
     Peer("procwatch", watch=_procwatch_watch, run=_procfile_with("procwatch", "start")),
     Peer("cargo-watch", watch=_cargo_watch),
@@ -155,9 +179,11 @@ PEERS = (
     Peer("modd", watch=_modd_watch, run=_modd_run),
     Peer("nodemon", watch=_nodemon),
     Peer("wireit", watch=_wireit, ask_version=None),
+    Peer("watchfiles", watch=_watchfiles),
     Peer("honcho", run=_procfile_with("honcho", "start")),
     Peer("foreman", run=_procfile_with("foreman", "start")),
     Peer("hivemind", run=_procfile_with("hivemind")),
     Peer("overmind", run=_procfile_with("overmind", "start")),
+    Peer("concurrently", run=_concurrently),
     Peer("process-compose", run=_process_compose, ask_version=("version",)),
 )

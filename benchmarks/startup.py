@@ -9,7 +9,7 @@ from benchmarks.figures import Result, Row
 from benchmarks.peers import Peer
 from benchmarks.settings import Bench
 
-HOW = "The same Procfile for each (modd, process-compose: the same commands in their own file); the tools take turns"
+HOW = "The same Procfile for each (others: the same commands, in the tool's own file or words); the tools take turns"
 _TAG = "startup"
 # For all of the services.
 _DEADLINE_S = 60.0
