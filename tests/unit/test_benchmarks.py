@@ -1,0 +1,138 @@
+"""The benchmarks' own arithmetic, tables, plans and options: nothing here starts a process."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from benchmarks.__main__ import main
+from benchmarks.beacon import Mark, parse_marks
+from benchmarks.figures import Result, Row, Spread, as_data, number, ratio, render, spread, table
+from benchmarks.peers import PEERS, procfile
+from benchmarks.session import environment
+from benchmarks.throughput import fault_in, verdict
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([7.0], Spread(1, 7.0, 7.0)),
+        ([3.0, 1.0, 2.0], Spread(3, 2.0, 3.0)),
+        ([4.0, 1.0, 3.0, 2.0], Spread(4, 2.5, 4.0)),
+        ([float(value) for value in range(1, 101)], Spread(100, 50.5, 95.0)),
+        ([float(value) for value in range(1, 21)], Spread(20, 10.5, 19.0)),
+    ],
+)
+def test_a_spread_is_the_median_and_what_95_of_100_do_not_exceed(values: list[float], expected: Spread) -> None:
+    assert spread(values) == expected
+
+
+def test_no_values_have_no_spread() -> None:
+    assert spread([]) is None
+
+
+def test_a_ratio_to_nothing_is_none() -> None:
+    assert ratio(3.0, 2.0) == 1.5
+    assert ratio(3.0, 0.0) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0.0, "0"), (0.456, "0.46"), (9.994, "9.99"), (12.34, "12.3"), (1234.5, "1,234"), (-0.5, "-0.50")],
+)  # fmt: skip
+def test_a_number_is_shown_with_the_digits_that_count(value: float, shown: str) -> None:
+    assert number(value) == shown
+
+
+def test_a_table_is_padded_markdown() -> None:
+    assert table(("tool", "ms"), [("procwatch", "9")]) == (
+        "| tool      | ms  |\n| --------- | --- |\n| procwatch | 9   |"
+    )
+
+
+RESULT = Result(
+    "saves",
+    "In turns",
+    ("ms",),
+    (Row("procwatch", {"ms": (10.0, 20.0, 30.0)}), Row("slow", {"ms": (50.0,)}, "1 missed"), Row("gone", note="no")),
+)
+
+
+def test_a_result_shows_medians_and_ratios_to_procwatch() -> None:
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in render(RESULT).splitlines()[4:]]
+    assert rows[2:] == [
+        ["procwatch", "20.0 (max 30.0)", "1.00x", ""],
+        ["slow", "50.0", "2.50x", "1 missed"],
+        ["gone", "-", "-", "no"],
+    ]
+
+
+def test_without_procwatch_there_are_no_ratios() -> None:
+    assert "x |" not in render(Result("saves", "In turns", ("ms",), (Row("slow", {"ms": (50.0,)}),)))
+
+
+def test_the_largest_is_called_p95_only_where_there_are_twenty_values() -> None:
+    many = Row("procwatch", {"ms": tuple(float(value) for value in range(1, 21))})
+    assert "10.5 (p95 19.0)" in render(Result("saves", "In turns", ("ms",), (many,)))
+
+
+def test_data_for_json_has_every_value() -> None:
+    assert json.loads(json.dumps(as_data(RESULT)))["rows"][0]["values"] == {"ms": [10.0, 20.0, 30.0]}
+
+
+@pytest.mark.parametrize(
+    ("numbers", "fault"),
+    [
+        ([0, 1, 2], ""),
+        ([0, 1], "1 of 3 lines lost"),
+        ([], "3 of 3 lines lost"),
+        ([0, 2, 1], "all lines there, but not each once and in order"),
+        ([0, 1, 1, 2], "all lines there, but not each once and in order"),
+    ],
+)
+def test_lines_that_are_lost_doubled_or_out_of_order_are_found(numbers: list[int], fault: str) -> None:
+    assert fault_in(numbers, 3) == fault
+
+
+def test_a_verdict_tells_in_how_many_runs_something_was_wrong() -> None:
+    assert verdict(["", ""]) == "all there, in order"
+    assert verdict(["", "1 of 3 lines lost"]) == "1 of 2 runs: 1 of 3 lines lost"
+
+
+def test_marks_are_read_from_whole_lines() -> None:
+    assert parse_marks(b"a.build 12 345\nb 6 7") == (Mark("a.build", 12, 345), Mark("b", 6, 7))
+
+
+def test_pythons_switches_and_colours_are_not_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "FORCE_COLOR", "PROCWATCH_NAME"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("KEPT", "1")
+    passed = environment({"ADDED": "1"})
+    assert (passed["KEPT"], passed["ADDED"]) == ("1", "1")
+    assert not {"PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "FORCE_COLOR", "PROCWATCH_NAME"} & passed.keys()
+
+
+@pytest.mark.parametrize("peer", [peer for peer in PEERS if peer.watch], ids=lambda peer: str(peer.name))
+def test_every_tool_that_watches_is_given_both_commands(peer: object) -> None:
+    plan = next(one for one in PEERS if one is peer).watch
+    assert plan is not None
+    made = plan("the-build", "the-service")
+    everything = " ".join((*made.command, *made.files.values()))
+    assert "the-build" in everything
+    assert "exec the-service" in everything
+
+
+def test_every_tool_that_runs_services_is_given_all_of_them() -> None:
+    services = {f"s{number}": f"command-{number}" for number in range(3)}
+    plans = {peer.name: peer.run(services) for peer in PEERS if peer.run}
+    assert {"procwatch", "honcho", "foreman"} <= plans.keys()
+    for plan in plans.values():
+        everything = " ".join((*plan.command, *plan.files.values()))
+        assert all(f"exec {command}" in everything for command in services.values())
+    assert plans["procwatch"].files == plans["honcho"].files == {"Procfile": procfile(services)}
+
+
+def test_an_unknown_tool_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--tools", "frob"])
+    assert "--tools: unknown: frob; tools are: procwatch, cargo-watch" in capsys.readouterr().err
