@@ -16,6 +16,7 @@ from benchmarks import idle, saves, startup, throughput
 from benchmarks.beacon import make_beacon
 from benchmarks.figures import Result, Row, as_data, render, table
 from benchmarks.peers import PEERS, Peer
+from benchmarks.session import sweeping
 from benchmarks.settings import QUICK, Bench, Settings, machine
 
 SUBJECTS: dict[str, Callable[[Bench], Result]] = {
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
     chosen = [peer for peer in PEERS if peer.name in asked.tools]
     found = tuple(peer for peer in chosen if peer.find())
     missing = tuple(peer for peer in chosen if peer not in found)
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder, sweeping():
         bench = Bench(settings, found, make_beacon(Path(folder)), Path(folder))
         about, versions = machine(bench.beacon), {peer.name: peer.version() for peer in found}
         _print_surroundings(about, versions, missing)

@@ -20,6 +20,8 @@ from typing import IO
 from benchmarks.peers import SOURCE, Plan, search_path
 
 _MARK = "PROCWATCH_BENCHMARK_SESSION"
+# The beginning of every mark that this run of the benchmarks gives.
+_RUN = uuid.uuid4().hex
 # An outer procwatch; what would colour the output of one tool and not of another; and Python's own switches:
 # PYTHONDONTWRITEBYTECODE makes tools in Python compile all their modules at every start, PYTHONUNBUFFERED slows output.
 _NOT_PASSED_ON = ("PROCWATCH", "FORCE_COLOR", "NO_COLOR", "CLICOLOR", "PORT", "PYTHON")
@@ -29,6 +31,7 @@ _GRACE_S = 5.0
 _KILL_S = 10.0
 # Between looks at a session that is ending; it costs no measurement.
 _LOOK_S = 0.02
+_EMPTY_LOOKS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +45,7 @@ class Session:
 
     def processes(self) -> tuple[int, ...]:
         """Every live process that carries the mark."""
-        entries = (entry for entry in Path("/proc").iterdir() if entry.name.isdigit())
-        return tuple(int(entry.name) for entry in entries if _is_marked(entry, self.mark))
+        return _marked(self.mark)
 
     def end(self) -> None:
         """Ctrl-C, grace, then SIGKILL to whatever is left."""
@@ -51,19 +53,21 @@ class Session:
             self.process.send_signal(signal.SIGINT)
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(_GRACE_S)
-        end_s = time.monotonic() + _KILL_S
-        # In rounds: each finds what was started during the one before.
-        while left := self._unended():
-            if time.monotonic() > end_s:
-                raise RuntimeError(f"processes that cannot be ended: {left}")
-            for pid in left:
-                _kill(pid)
-            time.sleep(_LOOK_S)
+        _kill_all(self._unended)
 
     def _unended(self) -> set[int]:
         """The tool itself, until it has been waited for, and all that carries the mark."""
         itself = {self.process.pid} if self.process.poll() is None else set()
         return itself.union(self.processes())
+
+
+@contextmanager
+def sweeping() -> Iterator[None]:
+    """At the end kill what this run has started and no session has ended: a signal may come in the midst of a start."""
+    try:
+        yield
+    finally:
+        _kill_all(lambda: set(_marked(_RUN)))
 
 
 def prepare(folder: Path, plan: Plan) -> None:
@@ -87,7 +91,7 @@ def running(
 ) -> Iterator[Session]:
     """Start the tool in `folder`, made ready before; nothing of it is left at the end."""
     prepare(folder, plan)
-    mark = uuid.uuid4().hex
+    mark = f"{_RUN}-{uuid.uuid4().hex}"
     program = shutil.which(plan.command[0], path=search_path()) or plan.command[0]
     env = environment({_MARK: mark, "PYTHONPYCACHEPREFIX": str(around.bytecode)})
     # Errors are kept in the folder: the first thing to look at when a tool does nothing.
@@ -133,13 +137,35 @@ def environment(more: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "PATH": search_path(), **more}
 
 
-def _is_marked(entry: Path, mark: str) -> bool:
+def _marked(mark: str) -> tuple[int, ...]:
+    """Every live process whose mark begins so."""
+    entries = (entry for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    return tuple(int(entry.name) for entry in entries if _is_marked(entry, f"{_MARK}={mark}".encode()))
+
+
+def _is_marked(entry: Path, begin: bytes) -> bool:
     try:
-        if f"{_MARK}={mark}".encode() not in (entry / "environ").read_bytes().split(b"\0"):
+        if not any(one.startswith(begin) for one in (entry / "environ").read_bytes().split(b"\0")):
             return False
         return (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
         return False  # it has ended, or is another user's
+
+
+def _kill_all(find: Callable[[], set[int]]) -> None:
+    """Kill in rounds: each finds what was started during the one before.
+
+    Two looks in a row must find nothing: in the midst of exec(2) a process shows no environment.
+    """
+    end_s, looks = time.monotonic() + _KILL_S, 0
+    while looks < _EMPTY_LOOKS:
+        left = find()
+        if left and time.monotonic() > end_s:
+            raise RuntimeError(f"processes that cannot be ended: {left}")
+        for pid in left:
+            _kill(pid)
+        looks = 0 if left else looks + 1
+        time.sleep(_LOOK_S)
 
 
 def _kill(pid: int) -> None:
