@@ -53,15 +53,21 @@ def _idle(peer: Peer, bench: Bench, ear: Ear) -> Row:
         if len(marks) < _SERVICES:
             return Row(peer.name, note=f"only {len(marks)} of {_SERVICES} services within {_DEADLINE_S:g} s")
         time.sleep(min(_SETTLE_S, _SETTLE_PART * bench.settings.idle_s))
-        own = _own(session, {mark.pid for mark in marks})
-        before, began_ns = _cost(own), time.monotonic_ns()
-        time.sleep(bench.settings.idle_s)
-        after, took_ns = _cost(own), time.monotonic_ns() - began_ns
-        values = (
-            len(own), _memory_kib(own, "Pss") / 1024, _memory_kib(own, "Rss") / 1024,
-            100 * (after.busy_ns - before.busy_ns) / took_ns, 1e9 * (after.wakes - before.wakes) / took_ns,
-        )  # fmt: skip
-        return Row(peer.name, {column: (float(value),) for column, value in zip(_COLUMNS, values, strict=True)})
+        try:
+            values = _values(_own(session, {mark.pid for mark in marks}), bench.settings.idle_s)
+        except (FileNotFoundError, ProcessLookupError):
+            return Row(peer.name, note="one of its processes or threads has ended meanwhile")
+        return Row(peer.name, {column: (value,) for column, value in zip(_COLUMNS, values, strict=True)})
+
+
+def _values(own: tuple[int, ...], idle_s: float) -> tuple[float, ...]:
+    before, began_ns = _cost(own), time.monotonic_ns()
+    time.sleep(idle_s)
+    after, took_ns = _cost(own), time.monotonic_ns() - began_ns
+    return (
+        float(len(own)), _memory_kib(own, "Pss") / 1024, _memory_kib(own, "Rss") / 1024,
+        100 * (after.busy_ns - before.busy_ns) / took_ns, 1e9 * (after.wakes - before.wakes) / took_ns,
+    )  # fmt: skip
 
 
 def _own(session: Session, services: set[int]) -> tuple[int, ...]:
