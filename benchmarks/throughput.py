@@ -1,6 +1,6 @@
 """Subject "throughput": one process prints many lines; how long until all of them have come out of the tool.
 
-Rule 1: speed is only shown beside whether every line has come, once and in order.
+Rule 1: a time counts only if every line has come, once and in order; the remark tells of the other runs.
 """
 
 from __future__ import annotations
@@ -54,15 +54,19 @@ def measure(bench: Bench) -> Result:
                         so_far.append(
                             run(peer, bench.place(f"throughput/{peer.name}-{run.__name__}-{turn}"), bench, ear)
                         )
-    rows = tuple(_row(name, by_sink, bench.settings.lines) for name, by_sink in outcomes.items())
+    rows = tuple(throughput_row(name, by_sink, bench.settings.lines) for name, by_sink in outcomes.items())
     how = (
         f"One process prints {bench.settings.lines:,} lines of 64 bytes and ends; from its start; the tools take turns"
     )
     return Result("throughput", how, tuple(_SINKS), rows)
 
 
-def _row(tool: str, by_sink: Mapping[str, list[Outcome]], lines: int) -> Row:
-    values = {sink: tuple(one.took_s for one in found if one.took_s is not None) for sink, found in by_sink.items()}
+def throughput_row(tool: str, by_sink: Mapping[str, list[Outcome]], lines: int) -> Row:
+    """A tool's times by sink, the best speed among them, and whether lines were lost."""
+    values = {
+        sink: tuple(one.took_s for one in found if one.took_s is not None and not one.fault)
+        for sink, found in by_sink.items()
+    }
     best_s = min((took_s for found in values.values() for took_s in found), default=None)
     speed = f"{number(lines / best_s / 1e6)} M lines/s at best; " if best_s else ""
     return Row(tool, values, speed + verdict([one.fault for found in by_sink.values() for one in found]))

@@ -10,7 +10,7 @@ from benchmarks.beacon import Mark, parse_marks
 from benchmarks.figures import Result, Row, Spread, as_data, number, ratio, render, spread, table
 from benchmarks.peers import PEERS, procfile
 from benchmarks.session import environment
-from benchmarks.throughput import fault_in, verdict
+from benchmarks.throughput import Outcome, fault_in, throughput_row, verdict
 
 
 @pytest.mark.parametrize(
@@ -97,6 +97,13 @@ def test_lines_that_are_lost_doubled_or_out_of_order_are_found(numbers: list[int
 def test_a_verdict_tells_in_how_many_runs_something_was_wrong() -> None:
     assert verdict(["", ""]) == "all there, in order"
     assert verdict(["", "1 of 3 lines lost"]) == "1 of 2 runs: 1 of 3 lines lost"
+
+
+def test_the_time_of_a_run_that_lost_lines_does_not_count() -> None:
+    outcomes = {"to a pipe, s": [Outcome(1.0, "1 of 3 lines lost"), Outcome(2.0, "")], "to a file, s": []}
+    made = throughput_row("frob", outcomes, 4_000_000)
+    assert made.values == {"to a pipe, s": (2.0,), "to a file, s": ()}
+    assert made.note == "2.00 M lines/s at best; 1 of 2 runs: 1 of 3 lines lost"
 
 
 def test_marks_are_read_from_whole_lines() -> None:
