@@ -117,6 +117,8 @@ class Engine:
         try:
             while self._exit_code is None:
                 self._take(await self._queue.get())
+                # Let new tasks begin: one that is cancelled before its first step never tells how it ended.
+                await asyncio.sleep(0)
         except BaseException:
             await self.kill()
             raise
@@ -135,6 +137,7 @@ class Engine:
     async def kill(self) -> None:
         """End everything at once, without grace; the planner learns of it from the ends."""
         self._killing = True
+        await asyncio.sleep(0)  # for the tasks that are about to begin, as in `run`
         for task in self._tasks:
             task.cancel()
         await self._parts.forest.kill()
