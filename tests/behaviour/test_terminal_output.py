@@ -139,6 +139,27 @@ def test_any_bytes_come_out_as_they_are_and_lines_stay_whole(project: Path, star
             assert re.fullmatch(rb"\d\d:\d\d:\d\d s\d        \| " + re.escape(blob[:-1]), line)
 
 
+def test_a_change_that_moves_nothing_says_why(project: Path, start: Start) -> None:
+    write(project / "watch.toml", """
+[build.app]
+run = "test $(cat src/a) != broken"
+watch = ["src"]
+[service.web]
+run = "exec sleep 1000"
+needs = ["build.app"]
+watch = ["trigger"]
+""")  # fmt: skip
+    write(project / "src/a", "good")
+    live = start(json_events=False)
+    live.shows("service.web started")
+    write(project / "src/a", "broken")
+    live.shows("build.app failed (exit 1)")
+    for times in (1, 2):
+        (project / "trigger").touch()
+        live.shows("trigger changed: service.web", times=times)
+        live.shows("service.web is outdated: build.app failed (exit 1)", times=times)
+
+
 def test_a_warning_names_a_pattern_that_matches_nothing(project: Path, start: Start) -> None:
     write(project / "watch.toml", TOML.replace('["src/**"]', '["src/**", "lib/**/*.rz"]'))
     save(project, "one")

@@ -52,6 +52,7 @@ class Console:
         self._reporter = Reporter(self._say, time.monotonic, later, look.verbosity, color=self.color)
         self.screen.on_output = self._reporter.printed
         self._told_holds: dict[str, str] = {}
+        self._affected: frozenset[str] = frozenset()
 
     def output(self, name: str, mode: Terminal) -> Channel:
         """A channel for one process of a unit."""
@@ -59,22 +60,26 @@ class Console:
 
     def publish(self, notice: Notice, tail: list[bytes]) -> None:
         """Tell of an event."""
-        if self._look.clear and notice.event == "files_changed":
-            self.screen.clear()
+        if notice.event == "files_changed":
+            self._affected = frozenset(notice.names)
+            if self._look.clear:
+                self.screen.clear()
         if self._events is not None:
             self._events.plain(as_json(notice, datetime.now(UTC), tail))
         self._reporter.notice(notice)
 
     def planned(self, holds: Mapping[str, str], *, at_rest: bool) -> None:
-        """At rest, the batch is summed up, and what still waits says for what, once."""
+        """At rest, the batch is summed up; what still waits says for what, once, and what a change did not move why."""
         if not at_rest:
             return
         self._reporter.settled()
         waits = {name: hold for name, hold in holds.items() if hold.startswith("waits")}
-        for name, hold in waits.items():
-            if self._told_holds.get(name) != hold and self._look.verbosity >= 0:
-                self._say(f"{name} {hold}")
-        self._told_holds = waits
+        told = {name: hold for name, hold in waits.items() if self._told_holds.get(name) != hold}
+        told |= {name: hold for name, hold in holds.items() if name in self._affected}
+        if self._look.verbosity >= 0:
+            for name, hold in told.items():
+                self._say(f"{name} {hold}" if name in waits else f"{name} is {hold}")
+        self._told_holds, self._affected = waits, frozenset()
 
     def report(self, line: str) -> None:
         """Words that are no event: a warning, a hook that failed."""

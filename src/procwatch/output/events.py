@@ -17,7 +17,7 @@ def as_json(notice: Notice, at: datetime, tail: Sequence[bytes] = ()) -> str:
     A byte that is not UTF-8 is written as `\\xff`, so that every reader of JSON takes the line.
     """
     told: dict[str, object] = {
-        "at": at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "at": stamp(at),
         "event": notice.event,
         "name": _text(notice.name),
         "run": notice.run,
@@ -31,6 +31,11 @@ def as_json(notice: Notice, at: datetime, tail: Sequence[bytes] = ()) -> str:
         "output": [line.decode("utf-8", "backslashreplace") for line in tail],
     }
     return json.dumps({key: value for key, value in told.items() if value not in (None, "", [])}, allow_nan=False)
+
+
+def stamp(at: datetime) -> str:
+    """A moment as `--json` tells it: UTC, to the millisecond."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _text(text: str | None) -> str | None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import BinaryIO
 
 from procwatch.output import drain
 from procwatch.output.controls import RESET
+from procwatch.output.events import stamp
 from procwatch.output.prefix import Prefixes, is_terminal
 
 # To the top left, then clear the screen and what scrolled off it.
@@ -98,7 +100,8 @@ class Screen:
         count = "1 line" if lines == 1 else f"{lines:,} lines"
         told = f"{count} not shown, standard output was too slow: {obstacle}"
         if self._is_json:
-            return json.dumps({"event": "lines_lost", "reason": told}).encode() + b"\n"
+            event = {"at": stamp(datetime.now(UTC)), "event": "lines_lost", "reason": told}
+            return json.dumps(event).encode() + b"\n"
         return self._prefixes.own(error=True) + told.encode() + b"\n"
 
 
