@@ -62,7 +62,8 @@ def test_good_broken_fixed_broken_and_back_to_the_last_good_content(project: Pat
     live.wait("build_failed", times=2)
     mark = live.mark()
     save(project, "two")
-    live.wait("build_succeeded", after=mark)
+    back = live.wait("build_succeeded", after=mark)
+    assert back["effect"] == "service.web stays on run 2 (the same content)"
     assert live.stop() == 130
     assert not live.seen("service_ready", after=mark)
     assert live.seen("service_ready")[-1]["pid"] == second

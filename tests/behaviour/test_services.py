@@ -164,6 +164,17 @@ def test_a_signal_stops_everything_and_is_the_exit_status(
     assert not alive(pid)
 
 
+def test_at_the_end_even_what_has_hidden_from_its_tree_is_ended(project: Path, start: Start) -> None:
+    """In a session of its own, without parents and without an environment nothing tells where it came from."""
+    hide = "(env -i setsid sh -c 'echo $$ > hidden; exec sleep 1000' &)"
+    write(project / "watch.toml", f'[service.web]\nrun = "{hide}; exec sleep 1000"\n')
+    live = start()
+    live.until(lambda: (project / "hidden").exists() and (project / "hidden").read_text(), "the hidden process")
+    live.wait("service_ready")
+    assert live.stop() == 130
+    assert not alive(int((project / "hidden").read_text()))
+
+
 def test_a_second_ctrl_c_kills_at_once(project: Path, start: Start) -> None:
     stubborn = 'trap "touch asked" INT TERM; while :; do sleep 1; done'
     write(project / "watch.toml", f"[service.web]\nrun = '{stubborn}'\nstop = {{ grace = '1000s' }}\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -334,7 +334,7 @@ def test_a_success_ends_the_recall_and_says_after_how_many_failures() -> None:
     world.tell(_started("build.api", 9), _built("build.api"))
     world.tell(Notice("build_fixed", "build.api", run=9, reason="after 3 failures"))
     world.settle()
-    assert world.new_lines() == ["build.api fixed after 3 failures", "build.api succeeded in 1.3 s"]
+    assert world.new_lines() == ["build.api succeeded in 1.3 s", "build.api fixed after 3 failures"]
     world.reporter.printed()
     world.wait(100)
     assert world.new_lines() == []
@@ -437,7 +437,21 @@ def test_quiet_tells_failures_and_nothing_else() -> None:
     assert world.new_lines() == [FAILED]
 
 
-def test_verbose_tells_every_notice_and_the_summary() -> None:
+def test_a_success_says_which_services_stay_and_what_it_lacks() -> None:
+    world = _World()
+    stays = "service.api stays on run 2 (the same content)"
+    world.tell(_started("build.api"), replace(_built("build.api"), effect=stays))
+    world.settle()
+    assert world.new_lines() == [f"build.api succeeded in 1.3 s; {stays}"]
+    world.tell(_started("build.api"), replace(_built("build.api"), effect=stays), _ready("service.api", 3))
+    world.settle()
+    assert world.new_lines() == ["build.api succeeded in 1.3 s: service.api started (ready in 0.2 s)"]
+    world.tell(_started("build.api"), replace(_built("build.api"), reason="without the last edits"))
+    world.settle()
+    assert world.new_lines() == ["build.api succeeded in 1.3 s (without the last edits)"]
+
+
+def test_verbose_tells_every_notice_instead_of_a_summary() -> None:
     world = _World(verbosity=1)
     world.tell(_changed("build.api"), Notice("build_started", "build.api", run=7, paths=("src/main.rs",)))
     world.tell(Notice("build_cancelled", "build.api", run=7, reason="src/main.rs changed", duration_s=0.3))
@@ -454,7 +468,6 @@ def test_verbose_tells_every_notice_and_the_summary() -> None:
         "service.api stopped (run 6, exit 143)",
         "service.api started (run 7, process 42)",
         "service.api is ready in 0.2 s (run 7)",
-        "build.api succeeded in 1.3 s: service.api started (ready in 0.2 s)",
     ]
 
 

@@ -172,7 +172,7 @@ def judge(draft: Draft, build: Build, needs_fresh: bool) -> None:
         _park(draft, build, state, min(suspects))
     elif _counts_all_the_same(state):
         draft.set_build(build.name, offered=isinstance(state.outcome, msg.Succeeded), stops=0)
-        _use(draft, build, state, state.run_key)
+        _use(draft, build, state, state.run_key, "without the edits that kept coming meanwhile; it runs again")
         draft.set_build(build.name, due=True, looked=False, news=True)
     else:
         draft.set_build(build.name, due=True, looked=False, stops=state.stops + 1, changed=_still_to_build(state))
@@ -215,23 +215,29 @@ def _park(draft: Draft, build: Build, state: BuildState, path: str) -> None:
     draft.actions.append(msg.Remember(build.name, key, clean=False, run=state.run))
 
 
-def _use(draft: Draft, build: Build, state: BuildState, key: str | None) -> None:
-    """The outcome counts."""
+def _use(draft: Draft, build: Build, state: BuildState, key: str | None, but: str | None = None) -> None:
+    """The outcome counts; `but` says what a success lacks."""
     match state.outcome:
         case msg.Succeeded():
-            _succeed(draft, build, state, key)
+            _succeed(draft, build, state, key, but)
         case msg.Failed() as failed:
             _fail(draft, build, state, failed, key)
 
 
-def _succeed(draft: Draft, build: Build, state: BuildState, key: str | None) -> None:
+def _succeed(draft: Draft, build: Build, state: BuildState, key: str | None, but: str | None) -> None:
     name, run = build.name, state.run
+    same = key is not None and key == state.key
     _settle(draft, name, key=key, clean=True, failure=None)
     draft.set_build(name, failures=0)
     for user in draft.below(name):
         if user in draft.services:
             draft.set_service(user, changed=joined(draft.services[user].changed, state.run_paths))
-    draft.actions.append(msg.Notice("build_succeeded", name, run=run, exit_code=0, duration_s=state.duration_s))
+    effect = _what_runs_on(draft, name) if same else None
+    draft.actions.append(
+        msg.Notice(
+            "build_succeeded", name, run=run, exit_code=0, duration_s=state.duration_s, reason=but, effect=effect
+        )
+    )
     if state.failures:
         times = "one failure" if state.failures == 1 else f"{state.failures} failures"
         draft.actions.append(msg.Notice("build_fixed", name, run=run, reason=f"after {times}"))
@@ -259,6 +265,13 @@ def _fail(draft: Draft, build: Build, state: BuildState, failed: msg.Failed, key
         draft.actions.append(
             msg.RunHook(name, "build_failed", run, failed.exit, state.duration_s, changed=state.run_paths)
         )
+
+
+def _what_runs_on(draft: Draft, name: str) -> str | None:
+    """The services that run what the build has come to once more."""
+    services = [user for user in draft.below(name) if user in draft.services and draft.services[user].ready]
+    stays = [f"{user} stays on run {draft.services[user].instance}" for user in services]
+    return f"{', '.join(stays)} (the same content)" if stays else None
 
 
 def _what_stays(draft: Draft, name: str) -> str | None:

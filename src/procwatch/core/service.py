@@ -178,10 +178,10 @@ def _ended(at: _At, state: ServiceState, event: msg.InstanceEnded) -> Step:
     """It ended by itself."""
     if event.exit.ok and at.service.restart.policy != "always":
         lived_s = at.now_s - state.started_s
-        hint = STDIN_HINT if lived_s < STDIN_HINT_S else None
+        hint = f"; {STDIN_HINT}" if lived_s < STDIN_HINT_S else ""
         notice = msg.Notice(
             "service_stopped", at.service.name, run=event.instance, exit_code=0, duration_s=lived_s,
-            reason="ended by itself", effect=hint,
+            reason="ended by itself", effect=f"it stays down until something changes{hint}",
         )  # fmt: skip
         return replace(state, phase=Phase.STOPPED, ready=False, pid=None, switching=False), (notice,)
     return _crashed(at, state, event.exit)

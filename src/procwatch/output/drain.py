@@ -15,15 +15,19 @@ from collections import deque
 from collections.abc import Callable
 from typing import BinaryIO
 
+from procwatch.output.prefix import is_terminal
+
 # About four seconds of a fast build's output to a terminal; more would only delay what is told about the loss.
 LIMIT_BYTES = 8 * 1024 * 1024
 # Kept free for procwatch's own lines, which are few: they come through where a process's output does not.
 _RESERVE_BYTES = 1024 * 1024
 # One write: large enough that the system call does not matter, small enough to join without notice.
 _BATCH_BYTES = 256 * 1024
+# To a terminal less at once: it takes its time, and how far it has come is seen only between two writes.
+_TERMINAL_BYTES = 8 * 1024
 # A full disk may have room again; a second is soon enough and costs nothing.
 _RETRY_S = 1.0
-_NOT_READ = "it is not read fast enough"
+_NOT_READ = "standard output is not read fast enough"
 # The reader has closed its end, the terminal has hung up, or there never was an open descriptor.
 _GONE = frozenset({errno.EPIPE, errno.EIO, errno.EBADF, errno.ENXIO, errno.ECONNRESET})
 
@@ -46,6 +50,7 @@ class Drain:
         limit_bytes: int = LIMIT_BYTES,
     ) -> None:
         self._fd = fd
+        self._most_bytes = _TERMINAL_BYTES if is_terminal(fd) else _BATCH_BYTES
         self._loss = loss
         self._line_break = line_break
         self._limit_bytes = limit_bytes
@@ -187,7 +192,7 @@ class Drain:
         left = memoryview(data)
         while left and not self._gone:
             try:
-                count = os.write(self._fd, left)
+                count = os.write(self._fd, left[: self._most_bytes])
                 self.written_bytes += count
                 left = left[count:]
             except BlockingIOError:  # somebody else has made the shared descriptor non-blocking
@@ -202,7 +207,7 @@ class Drain:
                 self._gone = True
                 self._forget()
                 return
-            self._obstacle = f"it could not be written ({error.strerror})"
+            self._obstacle = f"standard output could not be written ({error.strerror})"
             self._changed.wait_for(lambda: self._closing, _RETRY_S)
 
     def _forget(self) -> None:

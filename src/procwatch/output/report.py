@@ -46,10 +46,12 @@ Later = Callable[[float, Callable[[], None]], Handle]
 
 @dataclass(frozen=True, slots=True)
 class _Built:
-    """A success: when it began and ended."""
+    """A success: when it began and ended, what it lacks, and what stays as it is."""
 
     duration_s: float
     ended_s: float
+    but: str | None
+    effect: str | None
 
     @property
     def began_s(self) -> float:
@@ -102,7 +104,9 @@ class Reporter:
         self._verbosity = verbosity
         self._color = color
         self._changes = _Changes(self._say, _Timer(later, self._tell_change))
-        self._summary = _Summary(self._say, clock, _Timer(later, self._tell_summary_if_due))
+        # With -v every notice has a line of its own.
+        say = self._say if verbosity <= 0 else _say_nothing
+        self._summary = _Summary(say, clock, _Timer(later, self._tell_summary_if_due))
         self._failures = _Failures(self._warn, clock, _Timer(later, self._recall))
         self._stopping = False
 
@@ -171,6 +175,10 @@ class _Say(Protocol):
     def __call__(self, text: str, *, good: bool = False) -> None: ...
 
 
+def _say_nothing(text: str, *, good: bool = False) -> None:
+    """It has been said."""
+
+
 class _Changes:
     """Which files changed, and what follows: held a moment, because the answer may be that nothing does."""
 
@@ -229,6 +237,7 @@ class _Summary:
         self._built: dict[str, _Built] = {}
         self._starting: dict[str, bool] = {}  # name -> whether that has been told
         self._up: dict[str, str] = {}
+        self._fixed: list[str] = []
         self._ready_runs: dict[str, int | None] = {}
         self._known: set[str] = set()
 
@@ -240,9 +249,11 @@ class _Summary:
                 self._running.add(name)
             case "build_succeeded":
                 self._running.discard(name)
-                self._built[name] = _Built(notice.duration_s or 0.0, self._clock())
+                self._built[name] = _Built(notice.duration_s or 0.0, self._clock(), notice.reason, notice.effect)
                 self._timer.cancel()
                 self._timer.start(SUMMARY_HOLD_S)
+            case "build_fixed":
+                self._fixed.append(sentences.of(notice))
             case "build_failed" | "build_cancelled":
                 self._running.discard(name)
             case "service_started":
@@ -275,12 +286,17 @@ class _Summary:
         self._timer.cancel()
         services = list(self._up.values())
         services += [f"{name} is starting" for name, told in self._starting.items() if not told]
-        built, self._built, self._up = self._built, {}, {}
+        built, up, fixed = self._built, self._up, self._fixed
+        self._built, self._up, self._fixed = {}, {}, []
         self._starting = dict.fromkeys(self._starting, True)
         head = _succeeded(built) if built else ""
         line = ": ".join(part for part in (head, ", ".join(services)) if part)
+        effects = dict.fromkeys(one.effect for one in built.values() if one.effect)
+        stays = [effect for effect in effects if not any(name in effect for name in up)]
         if line:
-            self._say(line, good=True)
+            self._say("; ".join((line, *stays)), good=True)
+        for sentence in fixed:
+            self._say(sentence, good=True)
 
 
 def _succeeded(built: dict[str, _Built]) -> str:
@@ -289,7 +305,8 @@ def _succeeded(built: dict[str, _Built]) -> str:
         took_s = next(iter(built.values())).duration_s
     else:
         took_s = max(one.ended_s for one in built.values()) - min(one.began_s for one in built.values())
-    return f"{listed(sorted(built))} succeeded in {duration(took_s)}"
+    lacks = "; ".join(dict.fromkeys(one.but for one in built.values() if one.but))
+    return f"{listed(sorted(built))} succeeded in {duration(took_s)}{f' ({lacks})' if lacks else ''}"
 
 
 @dataclass(slots=True)

@@ -98,7 +98,7 @@ class Screen:
     def _loss(self, lines: int, obstacle: str) -> bytes:
         """The line that tells of lost ones, in the form of the others. Called on the writer's thread."""
         count = "1 line" if lines == 1 else f"{lines:,} lines"
-        told = f"{count} not shown, standard output was too slow: {obstacle}"
+        told = f"{count} not shown: {obstacle}"
         if self._is_json:
             event = {"at": stamp(datetime.now(UTC)), "event": "lines_lost", "reason": told}
             return json.dumps(event).encode() + b"\n"

@@ -23,7 +23,7 @@ URGENT: frozenset[EventName] = frozenset(
     }
 )
 # Told at once, unless -q.
-TOLD_AT_ONCE: frozenset[EventName] = frozenset({"build_fixed", "config_reloaded"})
+TOLD_AT_ONCE: frozenset[EventName] = frozenset({"config_reloaded"})
 
 
 def of(notice: Notice) -> str:
@@ -71,6 +71,11 @@ def _because(what: str) -> Callable[[Notice], str]:
     return lambda notice: f"{notice.name} {what}{_why(notice)}{_then(notice.effect)}"
 
 
+def _how_cancelled(notice: Notice) -> str:
+    """A run that was outdated when it ended has not been stopped."""
+    return "ended for nothing" if (notice.reason or "").startswith("outdated") else "stopped"
+
+
 def _config(what: str) -> Callable[[Notice], str]:
     return lambda notice: f"{notice.name or 'the configuration'} {what}{_why(notice)}{_then(notice.effect)}"
 
@@ -104,7 +109,7 @@ def _service_stopped(notice: Notice) -> str:
 def _took(what: str) -> Callable[[Notice], str]:
     def sentence(notice: Notice) -> str:
         took = "" if notice.duration_s is None else f" in {duration(notice.duration_s)}"
-        return f"{notice.name} {what}{took}{_numbers(notice)}{_why(notice)}"
+        return f"{notice.name} {what}{took}{_numbers(notice)}{_why(notice)}{_then(notice.effect)}"
 
     return sentence
 
@@ -115,7 +120,7 @@ _SENTENCES: Mapping[EventName, Callable[[Notice], str]] = MappingProxyType(
         "build_started": _build_started,
         "build_succeeded": _took("succeeded"),
         "build_failed": _ended("failed"),
-        "build_cancelled": _because("stopped"),
+        "build_cancelled": lambda notice: _because(_how_cancelled(notice))(notice),
         "build_skipped": _because("has nothing to do"),
         "build_fixed": _fixed,
         "service_started": _took("started"),

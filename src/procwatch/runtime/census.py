@@ -24,6 +24,9 @@ _SCAN_SHARE = 100
 _STAT_BYTES = 2048
 # What execve(2) takes as arguments and environment together by default.
 _ARGUMENTS_BYTES = 2 * 1024 * 1024
+# In the midst of an exec a process shows an empty environment, for some 0.1 ms: 6 of 1,500 orphans were met in it.
+_EXEC_LOOKS = 20
+_EXEC_LOOK_S = 0.001
 # How often to look where no pidfd can be had: an old kernel, macOS, no descriptor free.
 _POLL_S = 0.02
 # Where each look starts `ps`, which takes about 5 ms.
@@ -106,13 +109,19 @@ def runs_as(pid: int, argv: tuple[str, ...]) -> bool:
         return False
 
 
-def variable_of(pid: int, name: str) -> str | None:
+async def variable_of(pid: int, name: str) -> str | None:
     """A variable of the environment that a process was started with; None when it has none, or it cannot be read."""
-    try:
-        entries = _read(f"/proc/{pid}/environ", _ARGUMENTS_BYTES).split(b"\0")
-    except OSError:  # it has ended, or it belongs to another user
-        return None
+    environment = b""
+    for _ in range(_EXEC_LOOKS):
+        try:
+            environment = _read(f"/proc/{pid}/environ", _ARGUMENTS_BYTES)
+        except OSError:  # it has ended, or it belongs to another user
+            return None
+        if environment:
+            break
+        await asyncio.sleep(_EXEC_LOOK_S)
     start = f"{name}=".encode()
+    entries = environment.split(b"\0")
     return next((os.fsdecode(entry[len(start) :]) for entry in entries if entry.startswith(start)), None)
 
 

@@ -149,6 +149,8 @@ class Engine:
         if self._tasks:
             await asyncio.wait(self._tasks)
         await (self._parts.forest.kill() if self._killing else self._parts.forest.end())
+        with suppress(TimeoutError):  # what hangs in the kernel has been told
+            await self._parts.forest.sweep()
         self._readers.shutdown(wait=True)
 
     def _hurry(self) -> None:

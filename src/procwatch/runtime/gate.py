@@ -45,8 +45,9 @@ class Gate:
         if not self._backlog.is_full:
             self._stalled = False
             return False
-        if self._stalled:
+        if self._stalled and self._backlog.written_bytes == self._taken_bytes:
             return False
+        self._stalled = False
         if not self._waiting:
             self._backlog.when_room(self._open_soon)
             self._look_again()

@@ -58,9 +58,7 @@ class Store:
             os.close(self._lock)
             self._lock = -1
             who = f" (process {holder})" if holder else ""
-            raise RefusedError(
-                f"procwatch already runs for this project{who}; stop that one first, or use it"
-            ) from None
+            raise RefusedError(f"procwatch already runs for this project{who}; stop that one first") from None
         except OSError as error:
             self._give_up(error)  # a file system without locks
             return

@@ -45,12 +45,17 @@ class Tree:
         self.leader = leader
         self.identity = identity
         self.members: frozenset[census.Member] = frozenset({leader})
+        self.was_empty = False
         self._forest = forest
 
     async def look(self) -> frozenset[census.Member]:
-        """What is alive of it now."""
+        """What is alive of it now; a process that was started during the look may be missing."""
         await self._forest.survey()
         return self.members
+
+    async def look_surely(self) -> frozenset[census.Member]:
+        """What is alive of it now; nothing only if two looks, one after the other, have found nothing."""
+        return await self.look() or await self.look()
 
     async def end(self, policy: StopPolicy) -> bool:
         """Signal, grace, then kill what is left. Returns when nothing is; False, and told, if something cannot be.
@@ -75,7 +80,7 @@ class Tree:
         left = self.members
         try:
             async with asyncio.timeout(KILL_LIMIT_S):
-                while left := await self.look():
+                while left := await self.look_surely():
                     await _all_gone(self._strike())
                     if not any(census.may_signal(member) for member in left):
                         break  # all of it is another user's: another round would change nothing
@@ -104,7 +109,7 @@ class Tree:
         told = self._tell_first(policy, members, number)
         if self.leader in members:
             await census.gone(self.leader)
-        while members := await self.look():
+        while members := await self.look_surely():
             _tell(members - told, number)
             told |= members
             await _all_gone(members)
@@ -237,24 +242,41 @@ class Forest:
         """Kill all that is left of any tree, at once."""
         await asyncio.gather(*(tree.kill() for tree in self._trees))
 
+    async def sweep(self) -> None:
+        """Kill every orphan that this process has adopted: at the end nothing of what it started is anybody else's."""
+        async with asyncio.timeout(KILL_LIMIT_S):
+            while orphans := await self._orphans():
+                await _all_gone(_send_all(orphans, signal.SIGKILL))
+
+    async def _orphans(self) -> set[census.Member]:
+        self.reap()
+        here = os.getpid()
+        adopted = {one for one in (await census.scan()).values() if one.parent == here and not one.zombie}
+        return {one for one in adopted if one.pid not in self._uncollected and census.may_signal(one)}
+
     async def _survey(self) -> None:
         self._queued = None  # whoever asks from here on wants a later scan
         self.reap()
         asked_for = tuple(self._trees)  # what is planted during the scan may be missing in it
         seen = await census.scan()
-        self._read_marks(seen)
+        await self._read_marks(seen)
         owners: dict[int, Tree | None] = {}
         for pid in seen:
             self._find_owner(pid, seen, owners)
         owned = {seen[pid]: tree for pid, tree in owners.items() if tree and pid in seen and not seen[pid].zombie}
         self._note(owned, asked_for)
 
-    def _read_marks(self, seen: census.Census) -> None:
+    def _is_gone(self, tree: Tree) -> bool:
+        """Whether a second look in a row has found nothing of it."""
+        return tree.was_empty and not tree.members and not self.is_uncollected(tree)
+
+    async def _read_marks(self, seen: census.Census) -> None:
         """The marks of adopted strays, read once each: a program may clear its environment later."""
         here = os.getpid()
         strays = {one for one in seen.values() if one.parent == here and not one.zombie}
         strays = {one for one in strays if one.pid not in self._uncollected and one not in self._known}
-        self._marks = {one: self._marks.get(one) or census.variable_of(one.pid, MARK) for one in strays}
+        known = {one: self._marks[one] for one in strays if one in self._marks}
+        self._marks = known | {one: await census.variable_of(one.pid, MARK) for one in strays - known.keys()}
 
     def _find_owner(self, pid: int, seen: census.Census, owners: dict[int, Tree | None]) -> None:
         """Write down to which tree a process and its ancestors belong: the nearest one that tells decides."""
@@ -287,5 +309,7 @@ class Forest:
         for tree in asked_for:
             tree.members = frozenset(member for member, owner in owned.items() if owner is tree)
         self._known = owned
-        self._trees = [tree for tree in self._trees if tree.members or self.is_uncollected(tree)]
+        self._trees = [tree for tree in self._trees if not self._is_gone(tree)]
+        for tree in asked_for:
+            tree.was_empty = not tree.members
         self._by_leader = {pid: tree for pid, tree in self._by_leader.items() if pid in used}
