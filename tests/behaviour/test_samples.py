@@ -145,12 +145,13 @@ def test_05_hooks_a_failing_test_keeps_the_old_version_and_every_hook_tells(
     assert live.stop() == 130
 
     lines = log.read_text().splitlines()
-    good = ["pre_build build.check", "post_build build.check"]
+    good = ["pre_build build.check", "post_build build.check exit 0"]
     failing = ["pre_build build.check", "build_failed build.check exit 1"]
     assert [line for line in lines if "build.check" in line] == [*good, *good, *failing, *good]
     of_shop = [line for line in lines if "service.shop" in line]
     first = ["pre_start service.shop", "post_start service.shop"]
-    restart = ["pre_start service.shop", "pre_stop service.shop", "post_stop service.shop", "post_start service.shop"]
+    stop = ["pre_stop service.shop", "post_stop service.shop exit 143"]
+    restart = ["pre_start service.shop", *stop, "post_start service.shop"]
     assert of_shop[:10] == [*first, *restart, *restart]
     # `crashed` runs beside the new start.
     assert sorted(of_shop[10:13]) == [
@@ -158,7 +159,7 @@ def test_05_hooks_a_failing_test_keeps_the_old_version_and_every_hook_tells(
         "post_start service.shop",
         "pre_start service.shop",
     ]
-    assert of_shop[13:] == ["pre_stop service.shop", "post_stop service.shop"]
+    assert of_shop[13:] == stop
 
 
 @pytest.fixture
