@@ -57,17 +57,19 @@ async def _run(loaded: Loaded, options: Options) -> int:
         store.open()
         for warning in loaded.warnings:
             console.report(f"warning: {warning}")
-        return await _supervise(project, options, console, store)
+        return await _supervise(project, loaded.files, options, console, store)
     finally:
         store.close()
         console.close()
         _be_deaf(loop)
 
 
-async def _supervise(project: Project, options: Options, console: Console, store: Store) -> int:
+async def _supervise(
+    project: Project, definitions: tuple[Path, ...], options: Options, console: Console, store: Store
+) -> int:
     become_subreaper()
     forest = Forest(console.report, Gate(console.screen))
-    inputs = Inputs(project)
+    inputs = Inputs(project, definitions)
     surroundings = Surroundings(project, os.environ, Assigner(Path(project.folder), store), console.color)
     watching = options.watch and any(_is_watched(project))
     state = initial(project, project.units, store.remembered(), watching=watching)
@@ -98,6 +100,8 @@ async def _watch(project: Project, inputs: Inputs, engine: Engine, console: Cons
             console.report(f"warning: {warning}")
         if watching:
             async for batch in watcher.batches():
+                for path in sorted(batch.definitions):
+                    console.report(f"{path} has changed; end procwatch and start it again to use that")
                 engine.tell(batch)
     except Exception as error:
         console.report(f"watching has failed: {error}; procwatch stops")

@@ -160,6 +160,18 @@ watch = ["trigger"]
         live.shows("service.web is outdated: build.app failed (exit 1)", times=times)
 
 
+def test_an_edited_watch_toml_is_told_to_need_a_new_start(project: Path, start: Start) -> None:
+    write(project / "watch.toml", TOML)
+    save(project, "one")
+    live = start(json_events=False)
+    live.shows("service.api started")
+    write(project / "watch.toml", TOML + "\n")
+    live.shows("watch.toml has changed; end procwatch and start it again to use that")
+    save(project, "two")
+    live.shows("service.api restarted")
+    assert "watch.toml changed" not in live.text()
+
+
 def test_a_warning_names_a_pattern_that_matches_nothing(project: Path, start: Start) -> None:
     write(project / "watch.toml", TOML.replace('["src/**"]', '["src/**", "lib/**/*.rz"]'))
     save(project, "one")

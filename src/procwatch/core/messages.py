@@ -25,12 +25,14 @@ class FilesChanged:
     """A batch of changes ended.
 
     `paths` are relative to the project's folder. `readers`: unit -> its changed paths, for builds that watch them and
-    for whatever reads a changed env file. `touched`: services whose own `watch` matches.
+    for whatever reads a changed env file. `touched`: services whose own `watch` matches. `definitions`: those of the
+    paths that the project was read from.
     """
 
     paths: tuple[str, ...]
     readers: Mapping[str, tuple[str, ...]]
     touched: frozenset[str] = frozenset()
+    definitions: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

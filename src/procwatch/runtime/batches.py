@@ -29,6 +29,7 @@ class Batch:
         self.paths: set[str] = set()
         self._readers: dict[str, set[str]] = {}
         self._touched: set[str] = set()
+        self._definitions: set[str] = set()
         self._unfinished: dict[str, float] = {}
         self.began_s = 0.0
         self._first_s = 0.0
@@ -48,6 +49,7 @@ class Batch:
         self._last_s = now_s
         self.paths.update(seen.readers.paths)
         self._touched |= seen.readers.touched
+        self._definitions |= seen.readers.definitions
         for name, paths in seen.readers.readers.items():
             self._readers.setdefault(name, set()).update(paths)
         for path in seen.readers.paths:
@@ -64,7 +66,7 @@ class Batch:
     def message(self) -> FilesChanged:
         """The batch as the planner is told of it."""
         readers = {name: tuple(sorted(paths)) for name, paths in self._readers.items()}
-        return FilesChanged(tuple(sorted(self.paths)), readers, frozenset(self._touched))
+        return FilesChanged(tuple(sorted(self.paths)), readers, frozenset(self._touched), frozenset(self._definitions))
 
     def hold(self, now_s: float) -> None:
         """Something holds it open: its times are reckoned from now. `began_s` stays."""

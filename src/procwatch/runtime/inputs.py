@@ -17,6 +17,7 @@ from threading import Lock
 from procwatch.core.model import Build, Project, Service, definition
 from procwatch.runtime.fingerprints import Content, Fingerprints
 from procwatch.runtime.ignores import IgnoreFiles
+from procwatch.runtime.patterns import literal_patterns
 from procwatch.runtime.places import Base
 from procwatch.runtime.rules import Rules, UnitRules, unit_rules
 from procwatch.runtime.territory import Changes, Territory, WatchedFolder
@@ -28,11 +29,12 @@ _MAX_SEARCHED = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Readers:
-    """Whom changed paths concern, as in core.messages.FilesChanged."""
+    """Whom changed paths concern, as in core.messages.FilesChanged; `definitions`: those the project was read from."""
 
     paths: tuple[str, ...]
     readers: Mapping[str, tuple[str, ...]]
     touched: frozenset[str]
+    definitions: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +64,20 @@ _Memory = dict[str, tuple[Content, Signature]]
 
 
 class Inputs:
-    """The files that the units of a project read. Raises ProcwatchError for a pattern that cannot be read."""
+    """The files that the units of a project read. Raises ProcwatchError for a pattern that cannot be read.
 
-    def __init__(self, project: Project) -> None:
+    `definitions`: the files that the project was read from; a change of one of them is told too.
+    """
+
+    def __init__(self, project: Project, definitions: Iterable[Path] = ()) -> None:
         self.project = project
         self._place = Base(os.path.realpath(project.folder))
         self._ignores = IgnoreFiles(self._place, enabled=project.watch.gitignore)
         self._units = unit_rules(project, self._place, self._ignores)
-        self._territory = Territory(self._place, self._units, self._ignores)
+        named = tuple(self._place.relative(path) for path in definitions)
+        self._definitions = Rules(literal_patterns(self._place, named), None, self._ignores)
+        rules = [rules for unit in self._units.values() for rules in (unit.watched, unit.env)]
+        self._territory = Territory(self._place, (*rules, self._definitions), self._ignores)
         self._fingerprints = Fingerprints()
         self._locks = {name: Lock() for name in self._units}
         self._memories: dict[str, _Memory] = {}
@@ -123,15 +131,19 @@ class Inputs:
         readers: dict[str, list[str]] = {}
         touched: set[str] = set()
         concerned: list[str] = []
+        definitions: set[str] = set()
         for path in paths:
             meant = [name for name, unit in self._units.items() if _is_reader(unit, path)]
             served = [name for name, unit in self._units.items() if _is_touched(unit, path)]
             touched.update(served)
             for name in meant:
                 readers.setdefault(name, []).append(path)
-            if meant or served:
+            if self._definitions.reads(path) and not meant:  # an env file is read again for whom it concerns
+                definitions.add(path)
+            if meant or served or path in definitions:
                 concerned.append(path)
-        return Readers(tuple(concerned), {name: tuple(own) for name, own in readers.items()}, frozenset(touched))
+        own = {name: tuple(paths) for name, paths in readers.items()}
+        return Readers(tuple(concerned), own, frozenset(touched), frozenset(definitions))
 
     # --- content -----------------------------------------------------------------------------------------------------
 

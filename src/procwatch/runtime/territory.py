@@ -18,7 +18,7 @@ from typing import NamedTuple
 from procwatch.runtime.fingerprints import read_content
 from procwatch.runtime.ignores import RULE_FILES, IgnoreFiles
 from procwatch.runtime.places import Base, is_within, parent_of
-from procwatch.runtime.rules import UnitRules
+from procwatch.runtime.rules import Rules
 from procwatch.runtime.walk import COARSE_CLOCK_NS, Found, Signature, Walk, sign, walk_start
 
 # Files up to this size are read on an event to tell a second write from a late event of the first: 0.1 ms.
@@ -48,10 +48,10 @@ class Changes:
 class Territory:
     """The files and folders that the units' rules take in, as they were last seen."""
 
-    def __init__(self, place: Base, units: Mapping[str, UnitRules], ignores: IgnoreFiles) -> None:
+    def __init__(self, place: Base, rules: Iterable[Rules], ignores: IgnoreFiles) -> None:
         self._place = place
         self._ignores = ignores
-        self._rules = tuple(rules for unit in units.values() for rules in (unit.watched, unit.env) if rules.patterns)
+        self._rules = tuple(one for one in rules if one.patterns)
         self._lock = RLock()
         self._found = Found()
         # Files that may change again without looking different, and where it is known what they held.
