@@ -71,7 +71,7 @@ def test_the_contract_s_example(tmp_path: Path) -> None:
         ("ignore = ['#x']", 'an entry of ignore must be a pattern, not "#x"; a leading # makes it a comment'),
         ("env = { A = 1 }", 'env.A must be a string, not 1; write "1"'),
         ("env = 'A=1'", 'env must be a table, not "A=1"'),
-        ("env = { 'A=B' = 'x' }", 'env must be a table of variables; "A=B" cannot be the name of one'),
+        ("env = { 'A=B' = 'x' }", 'env: "A=B" cannot be the name of a variable; it has at least one character, and'),
         ("port = 'x'", 'port must be a port number from 1 to 65535, not "x"'),
         ("port = 0", "port must be a port number from 1 to 65535, not 0"),
         ("autostart = 'yes'", 'autostart must be true or false, not "yes"'),
@@ -264,6 +264,42 @@ def test_what_is_known_to_be_wrong_is_not_told_again_in_other_words(tmp_path: Pa
         "[service]\ndb = 3\n'a b' = { run = 'x' }\n[groups]\nbad = ['zz']\n"
     )
     assert [line.split(":")[1] for line in problems(tmp_path, text)] == ["2", "3", "7", "8", "10"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "columns"),
+    [
+        ("needs = [3, 'nope', 'build.a']", [9, 10, 13]),
+        ("needs = ['x', {name='build.x', restart='no'}, 'x']", [10, 40, 47]),
+        ("needs = [{name=3}, 4, 'y']", [16, 20, 23]),
+        ("env_file = ['missing.env', '${UNSET}.env', 'other.env']", [13, 28, 44]),
+        ("env = {'B=C'='x', D=3}", [8, 21]),
+        ("run = ['\\u0000', 'x']".replace("'", '"'), [8]),
+        ('hooks = { pre_build = [["\\u0000"]] }', [25]),
+        ("watch = ['/x', 'ok', '\\x', '/y']", [10, 22, 28]),
+    ],
+)
+def test_a_wrong_entry_of_a_list_hides_no_other(tmp_path: Path, keys: str, columns: list[int]) -> None:
+    text = f"[build.a]\n{keys}\nlock = 'x'\n[build.x]\nrun = 'x'\n[service.x]\nrun = 'x'\n"
+    text = text if keys.startswith("run") else text.replace("lock", "run")
+    places = [problem.location for problem in found(tmp_path, text)]
+    assert [(place.line, place.column) for place in places if place] == [(2, column) for column in columns]
+
+
+def test_a_wrong_entry_of_a_list_of_defaults_hides_no_other(tmp_path: Path) -> None:
+    text = "[defaults.build]\nneeds = [3, 'nope', 4, 'nope2']\n[build.a]\nrun = 'x'\n"
+    assert [line.split(":")[2] for line in problems(tmp_path, text)] == ["10", "13", "21", "24"]
+
+
+def test_wrong_entries_of_groups_and_default_are_told_together(tmp_path: Path) -> None:
+    text = "[project]\ndefault = ['s', 3, 'nope']\n[groups]\ng = [3, 'nope2']\n[service.s]\nrun = 'x'\n"
+    places = [line.split(":")[1:3] for line in problems(tmp_path, text)]
+    assert places == [["2", "17"], ["2", "20"], ["4", "6"], ["4", "9"]]
+
+
+def test_a_group_that_is_wrong_is_still_a_group(tmp_path: Path) -> None:
+    text = "[service.a]\nrun = 'x'\nneeds = ['g', 'h']\n[groups]\ng = [3]\nh = 'x'\n"
+    assert [line.split(":")[1] for line in problems(tmp_path, text)] == ["5", "6"]
 
 
 @pytest.mark.parametrize("key", ["listen = ['127.0.0.1:80']", "proxy = '127.0.0.1:80'"])

@@ -27,8 +27,13 @@ def ports(found: Loaded) -> dict[str, int | None]:
 
 
 def told(folder: Path, procfile: str) -> list[str]:
+    (folder / "Procfile").write_text(procfile)
+    return told_of(folder)
+
+
+def told_of(folder: Path, concurrency: str | None = None) -> list[str]:
     with pytest.raises(ConfigError) as caught:
-        loaded(folder, procfile)
+        load(folder, environ={}, concurrency=concurrency)
     return [str(problem).splitlines()[0] for problem in caught.value.problems]
 
 
@@ -183,6 +188,47 @@ def test_lines_of_a_procfile_are_told_together_with_those_of_watch_toml(tmp_path
 def env(folder: Path, text: str) -> dict[str, str]:
     (folder / "x.env").write_text(text, newline="")
     return read_env_file(folder / "x.env", "x.env")
+
+
+FAULTS = """[project]
+procfile = "Procfil"
+[service.web]
+needs = ["service.web"]
+[build.b]
+run = "x"
+needs = ["build.b", "build.release"]
+[build.c]
+[service.a]
+run = "x"
+needs = ["nope", "build.nope", "no such"]
+"""
+TOLD_OF_FAULTS = [
+    'watch.toml:4:9: service "web": needs itself: service.web -> service.web',
+    'watch.toml:7:9: build "b": needs itself: build.b -> build.b',
+    'watch.toml:8:1: build "c": has no "run"; say what to run, such as run = ["program", "argument"]',
+    'watch.toml:11:18: service "a": needs "build.nope", but there is no such build; builds are: b, c',
+    (
+        'watch.toml:11:32: service "a": needs "no such", but there is no such build, service or group; '
+        "names are: b, c, web, a"
+    ),
+]
+
+
+def test_a_procfile_that_is_missing_hides_only_what_it_may_hold(tmp_path: Path) -> None:
+    (tmp_path / "watch.toml").write_text(FAULTS)
+    told = told_of(tmp_path, concurrency="web=2")
+    assert told == ["watch.toml:2:12: project: procfile: Procfil: no such file", *TOLD_OF_FAULTS]
+
+
+@pytest.mark.parametrize("name", ["${NOPE}", "", "\\u0000"])
+def test_a_procfile_without_a_name_hides_only_what_it_may_hold(tmp_path: Path, name: str) -> None:
+    (tmp_path / "watch.toml").write_text(FAULTS.replace("Procfil", name))
+    assert told_of(tmp_path)[1:] == TOLD_OF_FAULTS
+
+
+def test_a_procfile_that_was_asked_for_by_name_is_told_without_a_table(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^Procfile\.dev: no such file$"):
+        load(tmp_path, file=Path("Procfile.dev"), environ={})
 
 
 @pytest.mark.parametrize(

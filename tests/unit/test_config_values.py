@@ -111,7 +111,7 @@ def test_a_value_is_understood(read: Read, written: object, meant: object) -> No
         (values.http_target, "ftp://x/", "a path such as"),
         (values.http_target, "http://user@host/", "a path such as"),
         (values.http_target, "http://h:99999/", "a path such as"),
-        (values.variables, {"A=B": "x"}, "cannot be the name"),
+        (values.variable_name, "A=B", "cannot be the name"),
     ],
 )
 def test_a_wrong_value_is_refused_with_what_it_must_be(read: Read, written: object, words: str) -> None:

@@ -76,12 +76,42 @@ class Findings:
         self.problems[problem] = None
 
     def report(self, path: KeyPath, message: str, *, on_key: bool = False) -> None:
-        """A problem with what stands at `path`."""
-        self.add(self.layers.problem(path, told(path, message), on_key=on_key))
+        """A problem with what stands at `path` of the part of the document that is right."""
+        self.add(self.at(path, told(path, message), on_key))
+
+    def fault(self, path: KeyPath, message: str | None) -> None:
+        """A problem with what stands at `path` of the whole document, and is broken then; None: it is known already."""
+        self.broken.add(path)
+        if message is not None:
+            self.add(self.layers.problem(path, told(path, message)))
+
+    def at(self, path: KeyPath, message: str, on_key: bool) -> Problem:
+        """The problem, not yet added."""
+        return self.layers.problem(self.written(path), message, on_key=on_key)
 
     def is_broken(self, path: KeyPath) -> bool:
         """Whether a key of a build or service, or its default, is known to be wrong."""
         return path in self.broken or ("defaults", path[0], *path[2:]) in self.broken
+
+    def written(self, path: KeyPath) -> KeyPath:
+        """Where the whole document has what the right part of it has at `path`: broken entries of lists count there."""
+        found: KeyPath = ()
+        for part in path:
+            found = (*found, self._index(found, part) if isinstance(part, int) else part)
+        return found
+
+    def _index(self, path: KeyPath, index: int) -> int:
+        """The index, broken entries counted, of an entry of the list at `path`, or of the default that stands there."""
+        if within_unit(path) and path[0] != "defaults" and not self.layers.has(path):
+            path = ("defaults", path[0], *path[2:])
+        for broken in sorted(int(each[-1]) for each in self.broken if each[:-1] == path):
+            if broken <= index:
+                index += 1
+        return index
+
+    def is_broken_below(self, path: KeyPath) -> bool:
+        """Whether something in what stands at `path` is known to be wrong."""
+        return any(len(each) > len(path) and each[: len(path)] == path for each in self.broken)
 
 
 def check(document: Document, findings: Findings) -> Document:
@@ -89,14 +119,25 @@ def check(document: Document, findings: Findings) -> Document:
 
     Of what is known to be broken nothing is told again.
     """
-    known = frozenset(findings.broken)
-    while errors := _errors(document):
-        found = [(_real_path(document, error["loc"]), error) for error in errors]
-        findings.broken.update(path for path, _ in found)
-        for path, error in (each for each in found if each[0] not in known):
-            findings.add(_problem(document, path, error, findings.layers))
-        document = without(document, [path for path, _ in found])
-    return without(document, known)
+    right = without(document, findings.broken)
+    while errors := _errors(right):
+        found = [(_real_path(right, error["loc"]), error) for error in errors]
+        problems = [
+            findings.at(path, *_words(right, path, error))
+            for path, error in found
+            if not _is_follow_on(right, path, error, findings)
+        ]
+        findings.broken.update([findings.written(path) for path, _ in found])
+        for problem in problems:
+            findings.add(problem)
+        right = without(document, findings.broken)
+    return right
+
+
+def _is_follow_on(right: Document, path: KeyPath, error: ErrorDetails, findings: Findings) -> bool:
+    """Whether an error comes of what is missing because it is broken."""
+    may_be = error["type"] == "missing" or isinstance(_at(right, path), list)
+    return may_be and findings.is_broken_below(findings.written(path))
 
 
 def _errors(document: Document) -> list[ErrorDetails]:
@@ -161,29 +202,29 @@ def shown(value: object) -> str:
     return "a list" if value else "an empty list"
 
 
-def _problem(document: Document, path: KeyPath, error: ErrorDetails, layers: Layers) -> Problem:
-    """One error of pydantic's, at its place and in our words."""
+def _words(document: Document, path: KeyPath, error: ErrorDetails) -> tuple[str, bool]:
+    """One error of pydantic's in our words, and whether it is about the key and not about its value."""
     kind = error["type"]
-    if kind == "extra_forbidden":
-        return layers.problem(path, told(path[:-1], _unknown_key(path, error["input"])), on_key=True)
-    if error["loc"][-1:] == ("[key]",):
-        return layers.problem(path, told(path, _NAME_RULE), on_key=True)
-    if kind in ("string_pattern_mismatch", "string_too_long"):
-        return layers.problem(path, told(path, f"{shown(error['input'])} is not a name: {_NAME_RULE}"))
-    if kind == "missing":
-        return layers.problem(path, told(path, f'{inside(path)} has no "{error["loc"][-1]}"'))
     reason = error.get("ctx", {}).get("error")
+    if kind == "extra_forbidden":
+        return told(path[:-1], _unknown_key(path, error["input"])), True
+    if error["loc"][-1:] == ("[key]",):
+        return told(path, _NAME_RULE if reason is None else f"{inside(path[:-1])}: {reason}"), True
+    if kind in ("string_pattern_mismatch", "string_too_long"):
+        return told(path, f"{shown(error['input'])} is not a name: {_NAME_RULE}"), False
+    if kind == "missing":
+        return told(path, f'{inside(path)} has no "{error["loc"][-1]}"'), False
     if isinstance(reason, NotSupportedYetError):
-        return _not_yet(path, reason, layers)
+        return _not_yet(path, reason)
     noun = str(reason) if reason is not None else _NOUNS.get(kind, "of another type")
-    return layers.problem(path, _wrong_value(path, noun, _at(document, path)))
+    return _wrong_value(path, noun, _at(document, path)), False
 
 
-def _not_yet(path: KeyPath, reason: NotSupportedYetError, layers: Layers) -> Problem:
+def _not_yet(path: KeyPath, reason: NotSupportedYetError) -> tuple[str, bool]:
     """A key or value whose feature comes later."""
     name = inside(path) or str(path[-1])
     what = f'"{name}"' if reason.word is None else f'{name} = "{reason.word}"'
-    return layers.problem(path, told(path, f"{what} is {reason}"), on_key=reason.word is None)
+    return told(path, f"{what} is {reason}"), reason.word is None
 
 
 def _wrong_value(path: KeyPath, noun: str, value: object) -> str:

@@ -80,17 +80,14 @@ def _is_command(path: KeyPath) -> bool:
 
 
 def without(document: Document, paths: Iterable[KeyPath]) -> Document:
-    """A copy that lacks what stands at these paths; an entry of a list takes the whole list with it."""
-    copy: Document = _copy(document)
-    for path in paths:
-        keys = list(path[: next((at for at, part in enumerate(path) if isinstance(part, int)), None)])
-        table: object = copy
-        for key in keys[:-1]:
-            table = table.get(key) if isinstance(table, dict) else None
-        if isinstance(table, dict) and keys:
-            table.pop(keys[-1], None)
-    return copy
+    """A copy that lacks what stands at these paths; in a list the entries that follow move up."""
+    gone = frozenset(paths)
+    return {key: _kept((key,), value, gone) for key, value in document.items() if (key,) not in gone}
 
 
-def _copy(table: Document) -> Document:
-    return {key: _copy(value) if isinstance(value, dict) else value for key, value in table.items()}
+def _kept(path: KeyPath, value: object, gone: frozenset[KeyPath]) -> object:
+    if isinstance(value, dict):
+        return {key: _kept((*path, key), below, gone) for key, below in value.items() if (*path, key) not in gone}
+    if isinstance(value, list):
+        return [_kept((*path, at), below, gone) for at, below in enumerate(value) if (*path, at) not in gone]
+    return value

@@ -129,4 +129,5 @@ Tcp = Annotated[
     _json("true, port or address", anyOf=[{"const": True}, {"type": "integer"}, {"type": "string"}]),
 ]
 Http = Annotated[values.Target | None, PlainValidator(values.http_target), _json("path or address", type="string")]
-Variables = Annotated[dict[str, Text], BeforeValidator(values.variables)]
+VariableName = Annotated[str, BeforeValidator(values.variable_name)]
+Variables = dict[VariableName, Text]

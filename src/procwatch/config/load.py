@@ -12,7 +12,7 @@ from pathlib import Path
 
 from procwatch.config.check import EnoughError, Findings, check, inside
 from procwatch.config.expand import expand_document
-from procwatch.config.layers import Layers, long_form, overlay
+from procwatch.config.layers import UNIT_KINDS, Layers, long_form, overlay
 from procwatch.config.procfile import (
     DEFAULT_BASE_PORT,
     Instance,
@@ -33,6 +33,7 @@ from procwatch.errors import ConfigError, Problem, UsageError
 
 WATCH_TOML = "watch.toml"
 PROCFILE = "Procfile"
+_PROCFILE_KEY = ("project", "procfile")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +155,9 @@ def _understand(request: _Request, folder: Path, document: Document, findings: F
     procfile = _procfile(request, folder, right, findings)
     parsed = WatchToml.model_validate(effective(right, procfile))
     copies, counted = _copies(request, procfile, variables, findings)
-    groups = {name: tuple(members) for name, members in parsed.groups.items()}
-    names = Names(_names(parsed.build, "build", findings), _names(parsed.service, "service", findings), groups, counted)
+    groups = dict.fromkeys(_names((), "groups", findings), ()) | {name: tuple(of) for name, of in parsed.groups.items()}
+    builds, services = (_names(getattr(parsed, kind), kind, findings) for kind in UNIT_KINDS)
+    names = Names(builds, services, groups, counted, _is_partial(procfile, findings))
     scope = Scope(folder, check_groups(names, findings), findings, copies)
     made = translate(parsed, scope, variables.env_files)
     if findings.problems:
@@ -172,9 +174,8 @@ def _understand(request: _Request, folder: Path, document: Document, findings: F
 def _expand_and_check(document: Document, variables: Variables, findings: Findings) -> tuple[Document, Document]:
     """The document with its variables replaced, and the part of it that is right."""
     expanded, faults = expand_document(document, variables.lookup)
-    findings.broken.update(path for path, _ in faults)
     for path, message in faults:
-        findings.report(path, f"{inside(path)}: {message}")
+        findings.fault(path, f"{inside(path)}: {message}")
     return expanded, check(expanded, findings)
 
 
@@ -185,22 +186,28 @@ def _names(known: Iterable[str], kind: str, findings: Findings) -> dict[str, Non
 
 
 def _procfile(request: _Request, folder: Path, document: Document, findings: Findings) -> Procfile | None:
-    """The Procfile that the project names. One that cannot be read ends the search: its names are not known."""
+    """The Procfile that the project names. Where it cannot be read, the key is marked as broken."""
     name = _tables(document.get("project")).get("procfile")
     if not isinstance(name, str):
         return None
     try:
         procfile = read_procfile(folder / name, request.label(folder / name))
     except ConfigError as error:
+        findings.broken.add(_PROCFILE_KEY)
         for problem in error.problems:
-            if problem.location is None:
-                findings.report(("project", "procfile"), f"procfile: {problem.message}")
+            if problem.location is None and findings.layers.sources:
+                findings.report(_PROCFILE_KEY, f"procfile: {problem.message}")
             else:
                 findings.add(problem)
-        raise _config_error(findings) from None
+        return None
     for problem in procfile.problems:
         findings.add(problem)
     return procfile
+
+
+def _is_partial(procfile: Procfile | None, findings: Findings) -> bool:
+    """Whether a Procfile is meant whose names are not known."""
+    return procfile is None and not findings.broken.isdisjoint((_PROCFILE_KEY, _PROCFILE_KEY[:1]))
 
 
 def _copies(
@@ -209,7 +216,7 @@ def _copies(
     """What to start of each service of the Procfile, and the names of those that `-c` asks a number of."""
     asked = request.concurrency
     if procfile is None:
-        if asked is not None:
+        if asked is not None and not _is_partial(procfile, findings):
             raise UsageError(f"-c {asked}: only processes of a Procfile can be counted; replicas are not supported yet")
         return {}, {}
     counts = {} if asked is None else parse_concurrency(asked, [process.name for process in procfile.processes])

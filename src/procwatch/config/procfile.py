@@ -92,10 +92,14 @@ def _parse_line(line: str) -> tuple[str, str] | None:
     return next(iter(parse_procfile(line).processes.items()), None)
 
 
+def is_process_name(name: str) -> bool:
+    """Whether a line of a Procfile may have this name; room is left for the ".100" of an instance."""
+    return bool(re.match(NAME_PATTERN, name)) and len(name) <= MAX_NAME_CHARS - 4
+
+
 def _name_problems(text: Text, name: str, line: int) -> list[Problem]:
     """honcho takes a few names that nothing else here does."""
-    # Room is left for the ".100" of an instance.
-    if re.match(NAME_PATTERN, name) and len(name) <= MAX_NAME_CHARS - 4:
+    if is_process_name(name):
         return []
     message = f"a name begins with a letter or digit and has at most {MAX_NAME_CHARS - 4} characters"
     return [text.problem(message, line, 1, len(name))]

@@ -6,10 +6,11 @@ Rule 1: a name that cannot be resolved is a ValueError whose text tells what wou
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from procwatch.config.check import Findings
+from procwatch.config.procfile import RELEASE, is_process_name
 from procwatch.config.values import similar
 from procwatch.core import graph
 
@@ -27,13 +28,19 @@ _GUESSED = 500
 class Names:
     """All names of a project: short ones of builds and services, groups with the builds and services that they list.
 
-    `copies` are the instances that a service stands for when `-c` asks for a number of them.
+    `copies` are the instances that a service stands for when `-c` asks for a number of them. `is_partial`: a Procfile
+    that could not be read may hold more names.
     """
 
     builds: Collection[str]
     services: Collection[str]
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     copies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    is_partial: bool = False
+
+    def may_be_in_procfile(self, kind: str, short: str) -> bool:
+        """Whether a Procfile that could not be read may give this service, or the build of its release."""
+        return self.is_partial and (short == RELEASE if kind == "build" else is_process_name(short))
 
     def find(self, written: str, ambiguous: Ambiguous = "error") -> tuple[str, ...]:
         """The full names that a name stands for; a ValueError if it stands for none, or for too many."""
@@ -56,9 +63,15 @@ class Names:
         found = self._instances(written) if is_service else ()
         if is_build and not (is_service and ambiguous == "service"):
             found = (f"build.{written}", *found)
-        if not (is_build or is_service):
+        if not (is_build or is_service or self._is_untold(written)):
             raise ValueError(self._unknown(written))
         return found
+
+    def _is_untold(self, written: str) -> bool:
+        """Whether nobody can say that there is no such name; it stands for nothing then."""
+        kind, dot, short = written.partition(".")
+        is_full = bool(dot) and kind in ("build", "service")
+        return self.may_be_in_procfile(kind if is_full else "service", short if is_full else written)
 
     def _instances(self, short: str) -> tuple[str, ...]:
         return tuple(f"service.{name}" for name in self.copies.get(short, (short,)))
@@ -120,7 +133,7 @@ def check_groups(names: Names, findings: Findings) -> Names:
             elif _is_known(names, group, index, findings):
                 flat[member] = None
         groups[group] = tuple(flat)
-    return Names(names.builds, names.services, groups, names.copies)
+    return replace(names, groups=groups)
 
 
 def _edges(groups: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:

@@ -199,7 +199,8 @@ def _service(
 
 
 def _run(scope: Scope, path: KeyPath, table: UnitTable) -> Command:
-    if table.run is None and not scope.findings.is_broken((*path, "run")):
+    is_told = scope.findings.is_broken((*path, "run")) or scope.names.may_be_in_procfile(str(path[0]), str(path[1]))
+    if table.run is None and not is_told:
         scope.report(path, 'has no "run"; say what to run, such as run = ["program", "argument"]')
     return table.run or ""
 
@@ -229,7 +230,7 @@ def _needs(scope: Scope, path: KeyPath, table: UnitTable) -> tuple[Need, ...]:
     direct: dict[str, Need] = {}
     grouped: dict[str, Need] = {}
     for index, entry in enumerate(table.needs):
-        where = _need_path(path, table, index)
+        where = _need_path(scope, path, table, index)
         try:
             names = scope.names.find(entry.name)
         except ValueError as error:
@@ -246,9 +247,10 @@ def _needs(scope: Scope, path: KeyPath, table: UnitTable) -> tuple[Need, ...]:
     return tuple((grouped | direct).values())
 
 
-def _need_path(path: KeyPath, table: UnitTable, index: int) -> KeyPath:
+def _need_path(scope: Scope, path: KeyPath, table: UnitTable, index: int) -> KeyPath:
     """Of a list with one entry the whole list is shown, which is more to see."""
-    return (*path, "needs") if len(table.needs) == 1 else (*path, "needs", index)
+    whole = (*path, "needs")
+    return whole if len(table.needs) == 1 and not scope.findings.is_broken_below(whole) else (*whole, index)
 
 
 def _check_manual(scope: Scope, file: WatchToml, units: Mapping[str, Build | Service]) -> None:
@@ -269,7 +271,7 @@ def _where_needed(scope: Scope, file: WatchToml, unit: str, need: str) -> KeyPat
     for index, entry in enumerate(table.needs):
         try:
             if need in scope.names.find(entry.name):
-                return _need_path((kind, declared), table, index)
+                return _need_path(scope, (kind, declared), table, index)
         except ValueError:  # reported where it was resolved
             continue
     return (kind, declared)

@@ -229,12 +229,10 @@ def commands(value: object) -> tuple[str | tuple[str, ...], ...]:
     return tuple(command(part) for part in value) if isinstance(value, (list, tuple)) else (command(value),)
 
 
-def variables(value: object) -> object:
-    """Environment variables; their values are checked one by one by the caller."""
-    if isinstance(value, dict):
-        bad = next((name for name in value if not name or "=" in name or "\0" in name), None)
-        if bad is not None:
-            raise ValueError(f'a table of variables; "{bad[:40]}" cannot be the name of one')
+def variable_name(value: object) -> object:
+    """What the environment can hold the name of."""
+    if isinstance(value, str) and (not value or "=" in value or "\0" in value):
+        raise ValueError(f'"{value[:40]}" cannot be the name of a variable; it has at least one character, and no "="')
     return value
 
 
