@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from procwatch.config.globs import expand
 from procwatch.runtime.ignores import IgnoreFiles
-from procwatch.runtime.patterns import expand, ignore_patterns, watch_patterns
+from procwatch.runtime.patterns import ignore_patterns, watch_patterns
 from procwatch.runtime.places import Base, parent_of
 
 NAMES = st.sampled_from(["a", "b", "ab", "a.b", "b.a"])

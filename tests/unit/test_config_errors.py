@@ -68,6 +68,15 @@ def test_the_contract_s_example(tmp_path: Path) -> None:
             'an entry of watch must be relative to the folder of watch.toml, not "/src"; write "./src"',
         ),
         ("watch = ['a\\b']", "an entry of watch must be a pattern without a backslash"),
+        ("watch = ['{src,/etc}/x']", 'an entry of watch must be relative to the folder of watch.toml, not "{src,/etc}'),
+        ("ignore = ['{/etc/*,src}']", "an entry of ignore must be relative to the folder of watch.toml, not "),
+        ("watch = ['{,a}']", 'an entry of watch must be a path or pattern that is not empty, not "{,a}"'),
+        (
+            "watch = ['a', 'src/[z-a].rs']",
+            "an entry of watch must be a path, or a pattern in the syntax of .gitignore",
+        ),
+        ("ignore = ['[z-a]']", 'an entry of ignore must be a path, or a pattern in the syntax of .gitignore, not "[z-'),
+        (f"watch = ['{'{1,2}' * 11}']", "an entry of watch must be a pattern that stands for at most 1000, not "),
         ("ignore = ['#x']", 'an entry of ignore must be a pattern, not "#x"; a leading # makes it a comment'),
         ("env = { A = 1 }", 'env.A must be a string, not 1; write "1"'),
         ("env = 'A=1'", 'env must be a table, not "A=1"'),
@@ -185,6 +194,7 @@ def test_a_wrong_key_of_a_service(tmp_path: Path, key: str, said: str) -> None:
         ("[watch]\nengine = 'magic'\n", '2:10: watch: engine must be "auto", "watchfiles" or "poll", not "magic"'),
         ("[watch]\nquiet = 'x'\n", '2:9: watch: quiet must be "auto" or a duration such as'),
         ("[watch]\npoll = true\n", "2:8: watch: poll must be false or a duration such as"),
+        ("[watch]\nignore = ['[z-a]']\n", "2:11: watch: an entry of ignore must be a path, or a pattern in the syntax"),
         ("[watch]\nignore = ['#x']\n", "2:11: watch: an entry of ignore must be a pattern"),
         (
             "[groups]\na = ['zz']\n",
@@ -284,6 +294,14 @@ def test_a_wrong_entry_of_a_list_hides_no_other(tmp_path: Path, keys: str, colum
     text = text if keys.startswith("run") else text.replace("lock", "run")
     places = [problem.location for problem in found(tmp_path, text)]
     assert [(place.line, place.column) for place in places if place] == [(2, column) for column in columns]
+
+
+def test_patterns_that_are_too_many_together_are_told_once(tmp_path: Path) -> None:
+    many = "{1,2,3}" * 6
+    text = "".join(f"[build.b{n}]\nrun = 'x'\nwatch = [{', '.join([repr(f'a{many}')] * 7)}]\n" for n in range(3))
+    (told,) = problems(tmp_path, text)
+    assert told.startswith("watch.toml:6:")
+    assert told.endswith('build "b1": with this entry there are more than 10000 patterns; write fewer braces')
 
 
 def test_a_wrong_entry_of_a_list_of_defaults_hides_no_other(tmp_path: Path) -> None:

@@ -175,7 +175,7 @@ def test_a_name_that_is_not_utf8_is_read_like_any_other(root: Path) -> None:
 
 
 def test_an_unknown_pattern_syntax_names_the_unit(root: Path) -> None:
-    with pytest.raises(ProcwatchError, match=r'^build.api: pattern "\[z-a\]" cannot be read'):
+    with pytest.raises(ProcwatchError, match=r'^build.api: pattern "\[z-a\]" must be a path, or a pattern in'):
         Inputs(project(root, build("[z-a]")))
 
 

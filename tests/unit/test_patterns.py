@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from procwatch.config.globs import expand, ignore_lines
 from procwatch.errors import ProcwatchError
-from procwatch.runtime.patterns import expand, ignore_patterns, watch_patterns
+from procwatch.runtime.patterns import ignore_patterns, watch_patterns
 from procwatch.runtime.places import Base, is_within, parent_of
 
 PLACE = Base("/home/someone/shop")
@@ -103,20 +104,33 @@ def test_braces_are_written_out(pattern: str, expanded: tuple[str, ...]) -> None
 
 
 def test_braces_that_stand_for_too_many_patterns_are_refused() -> None:
-    with pytest.raises(ProcwatchError, match="stands for more than 1000 patterns"):
+    with pytest.raises(ProcwatchError, match="must be a pattern that stands for at most 1000"):
         expand("{a,b}" * 40)
 
 
 def test_a_range_that_makes_no_sense_is_refused() -> None:
-    with pytest.raises(ProcwatchError, match=r'pattern "\[z-a\]\*" cannot be read'):
+    with pytest.raises(ProcwatchError, match=r'pattern "\[z-a\]\*" must be a path, or a pattern in'):
         watch_patterns(PLACE, ["[z-a]*"])
 
 
-def test_the_exact_name_of_an_existing_file_is_that_very_path(tmp_path: Path) -> None:
-    (tmp_path / "page[id].tsx").touch()
-    (pattern,) = watch_patterns(Base(str(tmp_path)), ["page[id].tsx"])
-    assert pattern.literal == "page[id].tsx"
+@pytest.mark.parametrize("name", ["page[id].tsx", "b{x,y}.txt", "!x", "[user-id].tsx", "a*"])
+def test_the_exact_name_of_an_existing_file_is_that_very_path(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    (pattern,) = watch_patterns(Base(str(tmp_path)), [name])
+    assert (pattern.literal, pattern.negated) == (name, False)
     assert not pattern.matches("pagei.tsx")
+
+
+def test_the_exact_name_of_an_existing_folder_is_that_folder(tmp_path: Path) -> None:
+    (tmp_path / "app/[id]").mkdir(parents=True)
+    (pattern,) = watch_patterns(Base(str(tmp_path)), ["app/[id]"])
+    assert pattern.matches("app/[id]/page.tsx")
+    assert not pattern.matches("app/i/page.tsx")
+
+
+def test_what_is_doubtful_to_python_is_no_warning() -> None:
+    assert watch_patterns(PLACE, ["[[:alpha:]]*"])
+    assert ignore_lines("[[:alpha:]]*\n[z-a]\n")
 
 
 @pytest.mark.parametrize(

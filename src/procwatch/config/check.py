@@ -77,7 +77,7 @@ class Findings:
 
     def report(self, path: KeyPath, message: str, *, on_key: bool = False) -> None:
         """A problem with what stands at `path` of the part of the document that is right."""
-        self.add(self.at(path, told(path, message), on_key))
+        self.add(self.at(path, told(path, message), on_key=on_key))
 
     def fault(self, path: KeyPath, message: str | None) -> None:
         """A problem with what stands at `path` of the whole document, and is broken then; None: it is known already."""
@@ -85,7 +85,7 @@ class Findings:
         if message is not None:
             self.add(self.layers.problem(path, told(path, message)))
 
-    def at(self, path: KeyPath, message: str, on_key: bool) -> Problem:
+    def at(self, path: KeyPath, message: str, *, on_key: bool = False) -> Problem:
         """The problem, not yet added."""
         return self.layers.problem(self.written(path), message, on_key=on_key)
 
@@ -123,7 +123,7 @@ def check(document: Document, findings: Findings) -> Document:
     while errors := _errors(right):
         found = [(_real_path(right, error["loc"]), error) for error in errors]
         problems = [
-            findings.at(path, *_words(right, path, error))
+            _problem(right, path, error, findings)
             for path, error in found
             if not _is_follow_on(right, path, error, findings)
         ]
@@ -202,6 +202,11 @@ def shown(value: object) -> str:
     return "a list" if value else "an empty list"
 
 
+def _problem(document: Document, path: KeyPath, error: ErrorDetails, findings: Findings) -> Problem:
+    message, on_key = _words(document, path, error)
+    return findings.at(path, message, on_key=on_key)
+
+
 def _words(document: Document, path: KeyPath, error: ErrorDetails) -> tuple[str, bool]:
     """One error of pydantic's in our words, and whether it is about the key and not about its value."""
     kind = error["type"]
@@ -217,7 +222,7 @@ def _words(document: Document, path: KeyPath, error: ErrorDetails) -> tuple[str,
     if isinstance(reason, NotSupportedYetError):
         return _not_yet(path, reason)
     noun = str(reason) if reason is not None else _NOUNS.get(kind, "of another type")
-    return _wrong_value(path, noun, _at(document, path)), False
+    return wrong_value(path, noun, _at(document, path)), False
 
 
 def _not_yet(path: KeyPath, reason: NotSupportedYetError) -> tuple[str, bool]:
@@ -227,7 +232,7 @@ def _not_yet(path: KeyPath, reason: NotSupportedYetError) -> tuple[str, bool]:
     return told(path, f"{what} is {reason}"), reason.word is None
 
 
-def _wrong_value(path: KeyPath, noun: str, value: object) -> str:
+def wrong_value(path: KeyPath, noun: str, value: object) -> str:
     """`service "web": port must be a port number, not "x"; advice`."""
     noun, _, advice = noun.partition("; ")
     if noun == "a list" and isinstance(value, str):

@@ -13,6 +13,7 @@ from pathlib import Path
 from procwatch.config.check import EnoughError, Findings, check, inside
 from procwatch.config.expand import expand_document
 from procwatch.config.layers import UNIT_KINDS, Layers, long_form, overlay
+from procwatch.config.patterns import check_patterns
 from procwatch.config.procfile import (
     DEFAULT_BASE_PORT,
     Instance,
@@ -159,6 +160,7 @@ def _understand(request: _Request, folder: Path, document: Document, findings: F
     builds, services = (_names(getattr(parsed, kind), kind, findings) for kind in UNIT_KINDS)
     names = Names(builds, services, groups, counted, _is_partial(procfile, findings))
     scope = Scope(folder, check_groups(names, findings), findings, copies)
+    check_patterns(parsed, folder, findings)
     made = translate(parsed, scope, variables.env_files)
     if findings.problems:
         raise _config_error(findings)

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from procwatch.config.fields import OneOf, is_later
+from procwatch.config.patterns import MAX_PATTERNS
 from procwatch.config.schema import (
     BuildHooksTable,
     BuildTable,
@@ -40,7 +41,9 @@ current folder and in the folders above; in a folder that has only a Procfile, t
 - **Durations** are seconds as a number, or a string with a unit: `"250ms"`, `"5s"`, `"2m"`, `"1h"`.
 - **Commands** are a string, which goes through `project.shell`, or a list of one program and its arguments.
 - **Paths** and **patterns** are relative to the folder of watch.toml, whatever `dir` says. A pattern without `*`, `?`
-  or `[` is that very path; all else is the syntax of .gitignore. A backslash or a leading `/` is an error.
+  or `[` is that very path, and so is the exact name of a file or folder that exists; all else is the syntax of
+  .gitignore. `{{a,b}}` is written out, into at most {MAX_PATTERNS} patterns in all. A backslash or a leading `/` is an
+  error.
 - `watch.local.toml` beside watch.toml is merged over it: tables merge, all else replaces. A probe of one kind replaces
   one of another kind.
 - `[defaults.service]` and `[defaults.build]` hold values for every table that does not say otherwise, merged in the

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
 
-from procwatch.runtime.patterns import Line, ignore_lines
+from procwatch.config.globs import Line, ignore_lines
 from procwatch.runtime.places import Base, is_ancestor, is_outside, parent_of
 
 # Version control, procwatch's own folder, and what editors write beside the files that they save: vim (swap files,
