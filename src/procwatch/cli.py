@@ -6,8 +6,10 @@ Rule 2: the only place that catches a ProcwatchError; no traceback reaches a use
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +18,7 @@ from typing import Any
 import click
 
 from procwatch import __version__
-from procwatch.errors import ExitCode, ProcwatchError
+from procwatch.errors import ExitCode, ProcwatchError, UsageError
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 _EXIT_STATUS = """\b
@@ -73,11 +75,19 @@ def cli() -> None:
     """
 
 
+def _here() -> Path:
+    """The working folder, which may have been deleted."""
+    try:
+        return Path.cwd()
+    except OSError:
+        raise UsageError("the working folder does not exist any more; change to another one") from None
+
+
 def _load(env_files: tuple[str, ...] = (), concurrency: str | None = None) -> Any:
     from procwatch.config.load import load
 
     file = click.get_current_context().find_root().obj
-    return load(Path.cwd(), file=file, environ=os.environ, env_files=env_files, concurrency=concurrency)
+    return load(_here(), file=file, environ=os.environ, env_files=env_files, concurrency=concurrency)
 
 
 @cli.command()
@@ -176,9 +186,11 @@ def config(env_files: tuple[str, ...], concurrency: str | None, **options: bool)
 
 
 @cli.command()
+@_file_option
 @click.option(
-    "--from", "source", type=click.Path(path_type=Path), metavar="FILE", help="Look at this file only: a Procfile."
-)
+    "--from", "source", type=click.Path(path_type=Path), metavar="FILE",
+    help="Look at this file only: a Procfile, or one of those below.",
+)  # fmt: skip
 @click.option("--force", is_flag=True, help="Write over a watch.toml that is there.")
 def init(source: Path | None, *, force: bool) -> None:
     """Write a watch.toml from what the folder holds.
@@ -189,11 +201,13 @@ def init(source: Path | None, *, force: bool) -> None:
     from procwatch.config import write
 
     target = click.get_current_context().find_root().obj or Path("watch.toml")
-    write.write_starter(Path.cwd(), target, source=source, force=force)
-    click.echo(f"{target} written; look it over, then: procwatch start")
+    write.write_starter(_here(), target, source=source, force=force)
+    named = "" if target == Path("watch.toml") else f" -f {shlex.quote(str(target))}"
+    click.echo(f"{target} written; look it over, then: procwatch{named} start")
 
 
 @cli.command()
+@_file_option
 def schema() -> None:
     """Print the JSON Schema of watch.toml, for editors and other tools."""
     from procwatch.config.schema import schema_json
@@ -207,10 +221,19 @@ def main() -> None:
 
 
 def _run() -> int:
+    """Run the command and tell its errors, unless nobody can be told."""
+    try:
+        return _run_and_tell()
+    except (OSError, SystemExit) as error:
+        return _lost_output(error)
+
+
+def _run_and_tell() -> int:
     """Run the command; errors are told here, and only here."""
     try:
         status = cli.main(standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it is None where it was closed from the beginning
+            sys.stdout.flush()
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
@@ -221,11 +244,31 @@ def _run() -> int:
     except ProcwatchError as error:
         click.echo(_told(error), err=True)
         return error.exit_code
-    except BrokenPipeError:
-        # The reader (`| head`) has gone. Python would complain once more when it flushes at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
     return int(status or 0)
+
+
+def _lost_output(error: BaseException) -> int:
+    """Output could not be written: its reader (`| head`) has gone, or the disk is full."""
+    if isinstance(error, SystemExit):
+        # click makes an exit with 1 of a broken pipe; all else that ends so is meant.
+        if not isinstance(error.__context__, BrokenPipeError):
+            raise error
+        error = error.__context__
+    is_gone = isinstance(error, BrokenPipeError)
+    if not is_gone:
+        with contextlib.suppress(OSError):
+            click.echo(f"procwatch: {_reason(error)}", err=True)
+    # Python would complain once more when it flushes at the end.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for number in (1, 2):
+        os.dup2(nowhere, number)
+    return 141 if is_gone else ExitCode.FAILED
+
+
+def _reason(error: BaseException) -> str:
+    """What the system says, and about which file."""
+    where = getattr(error, "filename", None) or "cannot write"
+    return f"{where}: {os.strerror(getattr(error, 'errno', None) or 0).lower()}"
 
 
 def _told(error: ProcwatchError) -> str:

@@ -111,6 +111,14 @@ def test_init_in_an_empty_folder_says_what_it_looks_for(project: Path) -> None:
     assert "Cargo.toml" in done.stderr
 
 
+def test_init_takes_the_file_s_name_after_the_command_and_says_how_to_start_it(project: Path) -> None:
+    write(project / "Procfile", "web: x\n")
+    done = procwatch(project, "init", "-f", "other.toml")
+    assert done.stdout == "other.toml written; look it over, then: procwatch -f other.toml start\n"
+    assert procwatch(project, "check", "-f", "other.toml").returncode == 0
+    assert procwatch(project, "schema", "-f", "other.toml").returncode == 0
+
+
 def test_the_schema_accepts_what_is_right_and_refuses_what_is_not(project: Path) -> None:
     schema = json.loads(procwatch(project, "schema").stdout)
     validator = jsonschema.Draft202012Validator(schema)
@@ -153,3 +161,39 @@ def test_a_reader_that_goes_away_is_no_traceback(project: Path) -> None:
     )
     assert done.stdout == "{"
     assert done.stderr == ""
+
+
+def shell(folder: Path, command: str, code: str = "import sys; from procwatch.cli import main; main()") -> str:
+    """What a shell command says and its exit status; "$@" is procwatch."""
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"{command}; echo status $?", "sh", sys.executable, "-c", code],
+        cwd=folder, capture_output=True, text=True, timeout=60, check=False, env=clean_environment(),
+    )  # fmt: skip
+    return done.stderr + done.stdout
+
+
+@pytest.mark.parametrize("args", ["check", "init", "-f /nowhere/watch.toml check"])
+def test_a_working_folder_that_was_deleted_is_told(project: Path, args: str) -> None:
+    gone = project / "gone"
+    gone.mkdir()
+    said = shell(gone, f'rmdir ../gone; "$@" {args}')
+    assert said == "procwatch: the working folder does not exist any more; change to another one\nstatus 2\n"
+
+
+def test_a_closed_output_is_no_failure(project: Path) -> None:
+    write(project / "watch.toml", '[service.a]\nrun = "x"\n')
+    assert shell(project, '"$@" check >&-') == "status 0\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full disk is needed")
+@pytest.mark.parametrize("args", ["config", "schema", "--help", "check"])
+def test_a_full_disk_is_told(project: Path, args: str) -> None:
+    write(project / "watch.toml", '[service.a]\nrun = "x"\n')
+    said = shell(project, f'"$@" {args} >/dev/full')
+    assert said == "procwatch: cannot write: no space left on device\nstatus 1\n"
+
+
+def test_a_reader_of_errors_that_goes_away_is_told_apart_from_a_failed_build(project: Path) -> None:
+    write(project / "watch.toml", TOML + "nonsense = 1\n")
+    said = shell(project, '{ "$@" check 2>&1; echo $? >status; } | true; cat status')
+    assert said.splitlines()[0] in {"2", "141"}  # whether it still found a reader

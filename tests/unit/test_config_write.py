@@ -100,6 +100,25 @@ def test_a_library_is_only_built(tmp_path: Path) -> None:
     assert build(project, "crate").run == ("cargo", "build")
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        '[workspace]\nmembers = ["crates/**b", "a\\u0000"]\n',
+        '[dependencies]\nq = { path = "a\\u0000" }\n',
+        f'[dependencies]\nq = {{ path = "{"a" * 5000}" }}\n',
+    ],
+)
+def test_a_path_of_a_manifest_that_cannot_be_is_passed_over(tmp_path: Path, more: str) -> None:
+    project = started(tmp_path, {"Cargo.toml": CARGO + more, "src/main.rs": MAIN})
+    assert list(project.units) == ["build.shop", "service.shop"]
+
+
+def test_a_dollar_in_a_path_is_no_variable(tmp_path: Path) -> None:
+    bins = '[[bin]]\nname = "a"\npath = "src/${Q}.rs"\n[[bin]]\nname = "b"\npath = "src/b.rs"\n'
+    project = started(tmp_path, {"Cargo.toml": CARGO + bins, "src/${Q}.rs": MAIN, "src/b.rs": MAIN})
+    assert build(project, "b").ignore == ("./src/${Q}.rs",)
+
+
 def test_a_broken_manifest_is_told_with_its_line(tmp_path: Path) -> None:
     put(tmp_path, {"Cargo.toml": "[package\n"})
     with pytest.raises(ConfigError, match=r"^Cargo\.toml:1:9: not valid TOML"):
@@ -350,6 +369,14 @@ def test_a_watch_toml_that_is_there_is_kept_unless_forced(tmp_path: Path) -> Non
     assert (tmp_path / "watch.toml").read_text() == "mine"
     write_starter(tmp_path, Path("watch.toml"), force=True)
     assert (tmp_path / "watch.toml").read_text() == starter(tmp_path)
+
+
+def test_a_name_that_no_file_can_hold_leaves_nothing_behind(tmp_path: Path) -> None:
+    put(tmp_path, {"package.json": '{"main": "\\ud800.js"}', "watch.toml": "before"})
+    with pytest.raises(UsageError, match="not Unicode"):
+        write_starter(tmp_path, Path("watch.toml"), force=True)
+    assert (tmp_path / "watch.toml").read_text() == "before"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["package.json", "watch.toml"]
 
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:

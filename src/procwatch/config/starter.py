@@ -64,6 +64,11 @@ def existing(folder: Path, names: Iterable[str]) -> list[str]:
     return [name for name in names if (folder / name).exists()]
 
 
+def escaped(text: str) -> str:
+    """A text that means the same where watch.toml replaces variables."""
+    return text.replace("$", "$$")
+
+
 def sources(folder: Path, patterns: Iterable[str]) -> Iterable[tuple[Path, str]]:
     """Files that match, with the beginning of their text; those of tools and tests are left out."""
     seen = 0

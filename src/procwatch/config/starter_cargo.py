@@ -71,8 +71,7 @@ def _crates(folder: Path, root: Document) -> dict[str, _Crate]:
     excluded = {f"{name.strip('/')}/" for name in _strings(workspace.get("exclude"))}
     pending = [""] if "package" in root else []
     for pattern in _strings(workspace.get("members")):
-        inside = not pattern.startswith(("/", ".."))
-        found = sorted(folder.glob(pattern)) if inside and pattern.strip("./") else []
+        found = _members(folder, pattern)
         pending += [f"{path.relative_to(folder).as_posix()}/" for path in found if (path / "Cargo.toml").is_file()]
     crates: dict[str, _Crate] = {}
     while pending:
@@ -81,6 +80,16 @@ def _crates(folder: Path, root: Document) -> dict[str, _Crate]:
             crates[prefix] = _crate(folder, prefix, shared)
             pending += crates[prefix].uses
     return crates
+
+
+def _members(folder: Path, pattern: str) -> list[Path]:
+    """The folders that an entry of a workspace's members names; none where it means nothing."""
+    if pattern.startswith(("/", "..")) or not pattern.strip("./"):
+        return []
+    try:
+        return sorted(folder.glob(pattern))
+    except (ValueError, NotImplementedError, OSError):  # `a**b`, or a name that cannot be
+        return []
 
 
 def _crate(folder: Path, prefix: str, shared: Document) -> _Crate:
@@ -102,9 +111,12 @@ def _crate(folder: Path, prefix: str, shared: Document) -> _Crate:
 
 def _beside(folder: Path, prefix: str, path: str) -> list[str]:
     """The folder of a crate that is named by its path, if it lies in the project."""
-    where = (folder / prefix / path).resolve()
     root = folder.resolve()
-    if not where.is_relative_to(root) or not (where / "Cargo.toml").is_file():
+    try:
+        where = (folder / prefix / path).resolve()
+        if not where.is_relative_to(root) or not (where / "Cargo.toml").is_file():
+            return []
+    except (ValueError, OSError, RuntimeError):  # a name that cannot be, a link to itself
         return []
     inner = where.relative_to(root).as_posix()
     return ["" if inner == "." else f"{inner}/"]

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from procwatch.config.source import Document, read_text, read_toml
-from procwatch.config.starter import Choose, Part, existing, sources
+from procwatch.config.starter import Choose, Part, escaped, existing, sources
 from procwatch.errors import UsageError
 
 # --- node ------------------------------------------------------------------------------------------------------------
@@ -63,7 +63,7 @@ def _node_start(manifest: Document, scripts: dict[str, str], run: list[str]) -> 
         if script in scripts:
             return [*run, script]
     main = manifest.get("main")
-    return ["node", main] if isinstance(main, str) and main else None
+    return ["node", escaped(main)] if isinstance(main, str) and main else None
 
 
 def _node_build(
@@ -112,7 +112,7 @@ def python(folder: Path, choose: Choose) -> Part:
         services[choose(called)] = {"run": [*way, *web], "port": _WEB_PORT, **watch}
     else:
         for script in _table(project.get("scripts")) or _table(poetry.get("scripts")):
-            services[choose(script)] = {"run": [*way, script], **watch}
+            services[choose(script)] = {"run": [*way, escaped(script)], **watch}
     return Part("python: restarted by every change of its sources", {}, services, {"": _PYTHON_WORDS})
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from procwatch.config.procfile import Process, read_procfile
 from procwatch.config.source import Document
-from procwatch.config.starter import Detect, Part, chooser, clean, go
+from procwatch.config.starter import Detect, Part, chooser, clean, escaped, go
 from procwatch.config.starter_cargo import cargo
 from procwatch.config.starter_script import node, python
 from procwatch.errors import ConfigError, ProcwatchError, RefusedError, UsageError
@@ -44,7 +46,7 @@ def starter(folder: Path, source: Path | None = None) -> str:
         raise UsageError(f"{source}: is in another folder; write its watch.toml there")
     processes = _processes(folder, procfile) if procfile else ()
     choose = chooser(process.name for process in processes)
-    parts = [_TOOLS[name](folder, choose) for name in found if name in _TOOLS]
+    parts = [_escaped(_TOOLS[name](folder, choose)) for name in found if name in _TOOLS]
     head: Document = {"name": clean(folder.absolute().name), **({"procfile": procfile} if procfile else {})}
     pieces = [_HEAD, render({"project": head})]
     pieces += _beside_procfile(processes, parts) if processes else [_part(part) for part in parts]
@@ -58,12 +60,34 @@ def write_starter(folder: Path, target: Path, *, source: Path | None = None, for
     path = folder / target
     if os.path.lexists(path) and not force:
         raise RefusedError(f"{target}: is there already; --force writes over it")
-    text = starter(folder, source)
     try:
-        with path.open("w" if force else "x", encoding="utf-8") as file:
-            file.write(text)
+        data = starter(folder, source).encode()
+    except UnicodeEncodeError:
+        raise UsageError("a file or an entry here has a name that is not Unicode; write watch.toml by hand") from None
+    # First whole, then in place: nothing half-written stays, and what was there is not lost.
+    part = path.parent / f".{path.name}.part"
+    try:
+        part.write_bytes(data)
+        part.replace(path.resolve())
     except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
         raise ProcwatchError(f"{target}: cannot be written: {os.strerror(error.errno or 0).lower()}") from None
+
+
+def _escaped(part: Part) -> Part:
+    """The part with `$$` for each dollar in the names of files."""
+    builds, services = (
+        {name: {key: _escaped_value(key, value) for key, value in table.items()} for name, table in units.items()}
+        for units in (part.builds, part.services)
+    )
+    return replace(part, builds=builds, services=services)
+
+
+def _escaped_value(key: str, value: object) -> object:
+    if key not in ("watch", "ignore", "dir"):
+        return value
+    return [escaped(str(entry)) for entry in value] if isinstance(value, list) else escaped(str(value))
 
 
 def _known(source: Path) -> str:
