@@ -356,6 +356,32 @@ def test_both_files_are_told_if_neither_is_toml(tmp_path: Path) -> None:
     assert [place.file for place in places if place] == ["watch.toml", "watch.local.toml"]
 
 
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ("env = { A = '${NOPE}', B = '${A}' }", 'env.A: "${NOPE}" is not set'),
+        ("env = { B = '${A}', A = 3 }", "env.A must be a string, not 3"),
+        ("env = { A = '${B}', B = '${C}', C = '${A}' }", "env.A: needs itself: A -> B -> C -> A"),
+        ("env_file = '.env'", 'env_file must be a list, not ".env"'),
+        ("env_file = ['${NOPE}.env']", 'an entry of env_file: "${NOPE}" is not set'),
+        ("env_file = ['no.env']", "env_file: no.env: no such file"),
+        ("env_file = ['']", "an entry of env_file must be a string that is not empty"),
+        ("env = 3", "env must be a table, not 3"),
+    ],
+)
+def test_what_is_wrong_with_a_variable_is_not_told_of_its_uses(tmp_path: Path, keys: str, said: str) -> None:
+    uses = "dir = '${B}'\n" if "B" in keys else "dir = '${LATER}'\n"
+    (told,) = problems(tmp_path, f"[project]\n{keys}\n[service.a]\nrun = 'x'\n{uses}")
+    assert told.startswith("watch.toml:2:")
+    assert f"project: {said}" in told
+
+
+def test_variables_that_grow_without_end_are_told(tmp_path: Path) -> None:
+    env = ", ".join(f"A{n} = '${{A{n - 1}}}${{A{n - 1}}}'" for n in range(1, 40))
+    (told,) = problems(tmp_path, f"[project]\nenv = {{ A0 = 'x', {env} }}\n[service.a]\nrun = 'x'\n")
+    assert told.endswith("project: env.A18: its variables hold more than 128 KiB")
+
+
 def test_an_env_file_is_told_with_its_own_lines(tmp_path: Path) -> None:
     (tmp_path / "a.env").write_text("A=1\nwhat is this\n\n\nB='open\n")
     text = "[service.a]\nrun = 'x'\nenv_file = ['a.env']\n[service.b]\nrun = 'x'\nenv_file = ['a.env']\n"

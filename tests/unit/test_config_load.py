@@ -351,13 +351,46 @@ def test_a_variable_comes_from_the_environment_then_project_env_then_its_env_fil
     assert project.env_files == ("1.env", "2.env")
 
 
+def test_a_variable_of_project_env_may_name_an_env_file(tmp_path: Path) -> None:
+    (tmp_path / "dev.env").write_text("A=dev\nMORE=more\nSTAGE=other\n")
+    (tmp_path / "more.env").write_text("B=more\n")
+    text = (
+        "[project]\nenv_file = ['${FILE}', '${MORE}.env']\n"
+        "env = { FILE = '${STAGE}.env', STAGE = '${STAGE:-dev}', C = '${A}${B}' }\n"
+        "[service.web]\nrun = 'x'\nenv = { V = '${STAGE} ${FILE} ${C}' }\n"
+    )
+    found = loaded(tmp_path, text)
+    assert found.project.env_files == ("dev.env", "more.env")
+    assert found.project.services["service.web"].env == {"V": "dev dev.env devmore"}
+    document = found.document["project"]
+    assert isinstance(document, dict)
+    assert document["env_file"] == ["${FILE}", "${MORE}.env"]
+
+
+@pytest.mark.parametrize(
+    ("env", "meant"),
+    [
+        ("A = '${A:-}y'", "y"),
+        ("A = '${B}', B = '${C:-q}', C = 'c'", "c"),
+        ("B = 'b', A = '$${B}${B}'", "${B}b"),
+    ],
+)
+def test_a_value_of_project_env_is_expanded_once(tmp_path: Path, env: str, meant: str) -> None:
+    found = loaded(tmp_path, f"[project]\nenv = {{ {env} }}\n[service.web]\nrun = 'x'\nenv = {{ V = '${{A}}' }}\n")
+    assert found.project.services["service.web"].env == {"V": meant}
+    assert found.project.env["A"] == meant
+    document = found.expanded["project"]
+    assert isinstance(document, dict)
+    assert document["env"]["A"] == meant
+
+
 def test_e_replaces_the_project_s_env_files(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / ".env").write_text("A=default\n")
-    (tmp_path / "sub" / "e.env").write_text("A=asked\n")
+    (tmp_path / "sub" / "$e.env").write_text("A=asked\n")
     (tmp_path / "watch.toml").write_text("[service.web]\nrun = 'x'\nenv = { V = '${A}' }\n")
-    found = load(tmp_path / "sub", environ={}, env_files=("e.env",))
-    assert found.project.env_files == ("sub/e.env",)
+    found = load(tmp_path / "sub", environ={}, env_files=("$e.env",))
+    assert found.project.env_files == ("sub/$e.env",)
     assert found.project.services["service.web"].env == {"V": "asked"}
 
 
@@ -381,6 +414,14 @@ def test_the_document_has_every_default_and_keeps_variables(tmp_path: Path) -> N
     expanded = found.expanded["service"]
     assert isinstance(expanded, dict)
     assert expanded["web"]["env"] == {"V": "a"}
+
+
+def test_the_document_has_no_default_that_would_be_an_error_or_hold_later(tmp_path: Path) -> None:
+    (tmp_path / "has space").mkdir()
+    project = loaded(tmp_path / "has space", "[service.web]\nrun = 'x'\n").document["project"]
+    assert isinstance(project, dict)
+    assert "name" not in project
+    assert "env_file" not in project
 
 
 def test_the_document_can_be_loaded_again_and_means_the_same(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ Rule 1: what a shell will read, and commands that are lists, are left alone here
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from procwatch.config.layers import within_unit
 from procwatch.config.locate import KeyPath
@@ -14,8 +14,16 @@ from procwatch.config.source import Document
 from procwatch.config.values import Expanded
 
 Lookup = Callable[[str], str | None]
-# A path of a document, and what is wrong there.
-Fault = tuple[KeyPath, str]
+# A path of a document, and what is wrong there; None where that is told already.
+Fault = tuple[KeyPath, str | None]
+_Expand = Callable[[KeyPath, str], object]
+# The longest variable that Linux hands to a program; a few that use one another could otherwise fill the memory.
+_MAX_CHARS = 128 * 1024
+
+
+class KnownFaultError(ValueError):
+    """The value of a variable is not known because of a fault that is told where it is."""
+
 
 # A dollar sign: doubled, a variable with or without a default, or a brace that begins no variable.
 _DOLLAR = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<default>:-[^{}]*)?\}|(?P<open>\{))")
@@ -27,7 +35,17 @@ def expand(text: str, lookup: Lookup) -> str:
     As in a shell, the default also counts for a variable that is set to nothing.
     """
 
+    length = 0
+
     def value(found: re.Match[str]) -> str:
+        nonlocal length
+        replacement = one(found)
+        length += len(replacement)
+        if length > _MAX_CHARS:
+            raise ValueError(f"its variables hold more than {_MAX_CHARS // 1024} KiB")
+        return replacement
+
+    def one(found: re.Match[str]) -> str:
         if found["dollar"]:
             return "$"
         if found["open"]:
@@ -45,34 +63,51 @@ def expand(text: str, lookup: Lookup) -> str:
     return Expanded(_DOLLAR.sub(value, text))
 
 
-def expand_document(document: Document, lookup: Lookup) -> tuple[Document, list[Fault]]:
-    """The document with its variables replaced. What has a fault stays as it is."""
+def names_in(text: str) -> tuple[str, ...]:
+    """The names of the variables that are used in a text."""
+    return tuple(found["name"] for found in _DOLLAR.finditer(text) if found["name"])
+
+
+def expand_text(text: str, lookup: Lookup) -> str:
+    """As `expand`, for a value of a file: a ValueError also for what no program can be given."""
+    if "\0" in text:
+        raise ValueError("a string cannot hold the character U+0000")
+    return expand(text, lookup)
+
+
+def expand_document(
+    document: Document, lookup: Lookup, done: Mapping[KeyPath, object] | None = None
+) -> tuple[Document, list[Fault]]:
+    """The document with its variables replaced, and what is `done` already put in. What has a fault stays as it is."""
     faults: list[Fault] = []
-    return {key: _expand_value((key,), value, lookup, faults) for key, value in document.items()}, faults
+
+    def expanded(path: KeyPath, text: str) -> object:
+        return done[path] if done and path in done else text if _is_command(path, text) else expand_text(text, lookup)
+
+    return {key: _expand_value((key,), value, expanded, faults) for key, value in document.items()}, faults
 
 
-def _expand_value(path: KeyPath, value: object, lookup: Lookup, faults: list[Fault]) -> object:
+def _expand_value(
+    path: KeyPath, value: object, expanded: Callable[[KeyPath, str], object], faults: list[Fault]
+) -> object:
     """One value with all in it; the depth is that of the document, which `locate` limits."""
     if isinstance(value, dict):
-        return {key: _expand_value((*path, key), below, lookup, faults) for key, below in value.items()}
+        return {key: _expand_value((*path, key), below, expanded, faults) for key, below in value.items()}
     if isinstance(value, list):
-        return [_expand_value((*path, index), below, lookup, faults) for index, below in enumerate(value)]
+        return [_expand_value((*path, index), below, expanded, faults) for index, below in enumerate(value)]
     if not isinstance(value, str):
         return value
-    if "\0" in value:
-        faults.append((path, "a string cannot hold the character U+0000"))
-        return value
-    if _is_command(path):
-        return value
     try:
-        return expand(value, lookup)
+        return expanded(path, value)
     except ValueError as error:
-        faults.append((path, str(error)))
+        faults.append((path, None if isinstance(error, KnownFaultError) else str(error)))
         return value
 
 
-def _is_command(path: KeyPath) -> bool:
+def _is_command(path: KeyPath, text: str) -> bool:
     """Whether a command stands here: the shell's business, or expanded for each run."""
+    if "\0" in text:
+        return False
     if path[:2] == ("alerts", "hook"):
         return True
     inside = within_unit(path) or ("",)

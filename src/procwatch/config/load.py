@@ -27,8 +27,8 @@ from procwatch.config.schema import WatchToml
 from procwatch.config.source import Document, Source, read_toml
 from procwatch.config.translate import Scope, translate
 from procwatch.config.understood import effective, filled
-from procwatch.config.values import MAX_PORT
-from procwatch.config.variables import Variables, gather, replaced
+from procwatch.config.values import MAX_PORT, is_name
+from procwatch.config.variables import Variables, replaced
 from procwatch.core.model import Project
 from procwatch.errors import ConfigError, Problem, UsageError
 
@@ -151,7 +151,7 @@ def _understand(request: _Request, folder: Path, document: Document, findings: F
     if request.env_files:
         project = _tables(document.get("project"))
         document = document | {"project": project | {"env_file": replaced(request.start, folder, request.env_files)}}
-    variables = gather(document, folder, request.environ, findings)
+    variables = Variables(document, folder, request.environ, findings)
     expanded, right = _expand_and_check(document, variables, findings)
     procfile = _procfile(request, folder, right, findings)
     parsed = WatchToml.model_validate(effective(right, procfile))
@@ -164,8 +164,9 @@ def _understand(request: _Request, folder: Path, document: Document, findings: F
     made = translate(parsed, scope, variables.env_files)
     if findings.problems:
         raise _config_error(findings)
-    env_files = [name for name in made.env_files if (folder / name) in variables.read]
-    facts: Document = {"name": made.name, "jobs": made.jobs, "env_file": env_files}
+    facts: Document = {"name": made.name if is_name(made.name) else None, "jobs": made.jobs}
+    # A default one that is not there may come later: then it must not be named.
+    facts |= {"env_file": list(made.env_files)} if variables.read else {}
     whole, all_expanded = (filled(effective(each, procfile), facts) for each in (document, expanded))
     files = [source.path for source in findings.layers.sources]
     files += [procfile.text.path] if procfile else []
@@ -175,9 +176,9 @@ def _understand(request: _Request, folder: Path, document: Document, findings: F
 
 def _expand_and_check(document: Document, variables: Variables, findings: Findings) -> tuple[Document, Document]:
     """The document with its variables replaced, and the part of it that is right."""
-    expanded, faults = expand_document(document, variables.lookup)
+    expanded, faults = expand_document(document, variables.lookup, variables.expanded)
     for path, message in faults:
-        findings.fault(path, f"{inside(path)}: {message}")
+        findings.fault(path, message and f"{inside(path)}: {message}")
     return expanded, check(expanded, findings)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from procwatch.config.source import Text, read_text
-from procwatch.config.values import MAX_NAME_CHARS, MAX_PORT, NAME_PATTERN, similar
+from procwatch.config.values import MAX_NAME_CHARS, MAX_PORT, is_name, similar
 from procwatch.errors import ConfigError, Problem, UsageError
 
 # foreman's first port where PORT is not set.
@@ -94,7 +94,7 @@ def _parse_line(line: str) -> tuple[str, str] | None:
 
 def is_process_name(name: str) -> bool:
     """Whether a line of a Procfile may have this name; room is left for the ".100" of an instance."""
-    return bool(re.match(NAME_PATTERN, name)) and len(name) <= MAX_NAME_CHARS - 4
+    return is_name(name, most=MAX_NAME_CHARS - 4)
 
 
 def _name_problems(text: Text, name: str, line: int) -> list[Problem]:

@@ -55,7 +55,8 @@ current folder and in the folders above; in a folder that has only a Procfile, t
 empty, and may not hold braces. The value comes from procwatch's environment, then `project.env`, then
 `project.env_file`. `$$` is a dollar, any other dollar stays; an unset variable without a default is an error. A number
 or a boolean may be written as a string with a variable: `port = "${{DB_PORT:-5432}}"`. A value of `project.env` may use
-the ones before it; a name in `project.env_file` only procwatch's environment.
+the others, in any order but not in a circle, and the env files; a name in `project.env_file` may use `project.env` and
+the files before it.
 
 Commands that are strings are the shell's business and never changed. In commands that are lists, variables are replaced
 for each run, from the environment that the command is given.

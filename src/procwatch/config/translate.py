@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from procwatch.config.check import Findings
@@ -219,7 +220,8 @@ def _check_files(scope: Scope, path: KeyPath, table: UnitTable) -> None:
     if missing:
         scope.report((*path, "dir"), f'dir "{table.dir}" {missing}')
     for index, name in enumerate(table.env_file):
-        read_or_report(scope.folder, name, (*path, "env_file", index), scope.findings)
+        report = partial(scope.report, (*path, "env_file", index))
+        read_or_report(scope.folder, name, report, scope.findings)
 
 
 # --- needs -----------------------------------------------------------------------------------------------------------

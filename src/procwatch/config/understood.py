@@ -51,9 +51,9 @@ def _need_release(service: Document) -> None:
 
 
 def filled(document: Document, project: Document) -> Document:
-    """The effective document with every default written out; `project` has those that are not the schema's."""
+    """The effective document with every default written out; `project` has those that no schema can know."""
     whole: Document = {"project": _fill(WatchToml.model_fields["project"].annotation, _table(document.get("project")))}
-    _table(whole["project"]).update({key: value for key, value in project.items() if value is not None})
+    whole["project"] = {key: value for key, value in project.items() if value is not None} | _table(whole["project"])
     if groups := document.get("groups"):
         whole["groups"] = groups
     whole["watch"] = _fill(WatchToml.model_fields["watch"].annotation, _table(document.get("watch")))

@@ -18,6 +18,11 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 MAX_NAME_CHARS = 64
 
 
+def is_name(text: str, *, most: int = MAX_NAME_CHARS) -> bool:
+    """Whether a build, a service, a group or a project may be called so."""
+    return bool(re.fullmatch(NAME_PATTERN, text)) and len(text) <= most
+
+
 class Expanded(str):
     """A string in which a variable was expanded; only such a string may stand for a number or a boolean."""
 

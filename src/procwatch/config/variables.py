@@ -1,66 +1,138 @@
 """What `${NAME}` stands for while a file is loaded: procwatch's environment, project.env, the project's env files.
 
-Rule 1: a value of project.env may use procwatch's environment, the env files, and what stands before it; the name of an
-env file only procwatch's environment.
+Rule 1: a value of project.env is expanded once, after the others that it uses; one that the name of an env file uses is
+expanded before that file is read, and stays so.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from procwatch.config.check import Findings
+from procwatch.config.check import Findings, inside
 from procwatch.config.environment import DEFAULT_ENV_FILE
-from procwatch.config.expand import expand
+from procwatch.config.expand import KnownFaultError, expand_text, names_in
 from procwatch.config.locate import KeyPath
 from procwatch.config.procfile import read_env_file
 from procwatch.config.source import Document
+from procwatch.core import graph
 from procwatch.errors import ConfigError, Problem
 
+_ENV = ("project", "env")
+_ENV_FILE = ("project", "env_file")
 
-@dataclass(frozen=True, slots=True)
+
 class Variables:
-    """`env_files` are the project's, relative to its folder; `read` are those that are there."""
+    """The variables of a project; what is wrong with project.env and project.env_file is reported while they are made.
 
-    environ: Mapping[str, str]
-    project: Mapping[str, str]
-    files: Mapping[str, str]
-    env_files: tuple[str, ...]
-    read: tuple[Path, ...]
+    `env_files` are the project's, relative to its folder; `read` are those that are there. `expanded` are the values of
+    project.env and project.env_file that need no more expanding, by their place in the document.
+    """
+
+    def __init__(self, document: Document, folder: Path, environ: Mapping[str, str], findings: Findings) -> None:
+        project = document.get("project", {})
+        table: Document = project if isinstance(project, dict) else {}
+        env = table.get("env", {})
+        self.env_files: tuple[str, ...] = ()
+        self.read: tuple[Path, ...] = ()
+        self.expanded: dict[KeyPath, object] = {}
+        self._folder = folder
+        self._environ = environ
+        self._findings = findings
+        self._written: Document = env if isinstance(env, dict) else {}
+        self._edges = {
+            name: tuple(used for used in names_in(value) if used in self._written and used not in (name, *environ))
+            for name, value in self._written.items()
+            if isinstance(value, str)
+        }
+        self._project: dict[str, str] = {}
+        self._files: dict[str, str] = {}
+        # Names whose values have faults, and whether there may be names that are not known, for the same reason.
+        self._faulty = {name for name in self._written if name not in self._edges}
+        self._is_partial = project is not table or env is not self._written
+        self._break_cycles()
+        self._read_files(table)
+        self._expand_env(self._edges)
 
     def lookup(self, name: str) -> str | None:
-        """The value of a variable, None if it is not set."""
-        return next((values[name] for values in (self.environ, self.project, self.files) if name in values), None)
+        """The value of a variable, None if it is not set; a KnownFaultError if a fault hides it."""
+        if name in self._environ:
+            return self._environ[name]
+        if name in self._project:
+            return self._project[name]
+        if name in self._faulty or (self._is_partial and name not in self._files):
+            raise KnownFaultError
+        return self._files.get(name)
 
     @property
     def port(self) -> str | None:
         """PORT as foreman sees it: the env file's comes first."""
-        return next((values["PORT"] for values in (self.files, self.environ, self.project) if "PORT" in values), None)
+        layers = (self._files, self._environ, self._project)
+        return next((values["PORT"] for values in layers if "PORT" in values), None)
 
+    def _break_cycles(self) -> None:
+        while around := graph.cycle(self._edges):
+            path = (*_ENV, around[0])
+            self._findings.fault(path, f"{inside(path)}: needs itself: {' -> '.join(around)}")
+            for name in around[:-1]:
+                del self._edges[name]
+                self._keep(_ENV, name, self._written[name])
 
-def gather(document: Document, folder: Path, environ: Mapping[str, str], findings: Findings) -> Variables:
-    """The variables of a project."""
-    table = document.get("project")
-    project = table if isinstance(table, dict) else {}
-    named = project.get("env_file")
-    env_files: tuple[str, ...] = (DEFAULT_ENV_FILE,)
-    if isinstance(named, list):
-        env_files = tuple(_expanded(name, environ) for name in named if isinstance(name, str))
-    files: dict[str, str] = {}
-    read: list[Path] = []
-    for index, name in enumerate(env_files):
-        # The default one is read if it is there; one that is named must be.
-        if named is not None or os.path.lexists(folder / name):
-            files |= read_or_report(folder, name, ("project", "env_file", index), findings)
-            read.append(folder / name)
-    own = _project_env(project.get("env"), environ, files)
-    return Variables(environ, own, files, env_files, tuple(read))
+    def _read_files(self, table: Document) -> None:
+        """Read the files of project.env_file, the later one wins; the default one is read if it is there."""
+        named = table.get("env_file")
+        if named is None:
+            self.env_files = (DEFAULT_ENV_FILE,)
+            if os.path.lexists(self._folder / DEFAULT_ENV_FILE):
+                self._read(DEFAULT_ENV_FILE, _ENV_FILE)
+        elif not isinstance(named, list):
+            self._is_partial = True
+        for index, name in enumerate(named if isinstance(named, list) else ()):
+            self._expand_env(names_in(name) if isinstance(name, str) else ())
+            value = self._expand(_ENV_FILE, index, name) if isinstance(name, str) else None
+            if value:
+                self.env_files = (*self.env_files, value)
+                self._read(value, (*_ENV_FILE, index))
+            else:  # what is wrong is told by now, or will be where its type is checked
+                self._is_partial = True
+
+    def _read(self, name: str, path: KeyPath) -> None:
+        values = read_or_report(self._folder, name, lambda said: self._findings.fault(path, said), self._findings)
+        self._is_partial |= values is None
+        self._files |= values or {}
+        self.read = (*self.read, self._folder / name)
+
+    def _expand_env(self, names: Iterable[str]) -> None:
+        """Expand values of project.env, after those that they use."""
+        wanted = graph.closure(self._edges, names)
+        for name in graph.order({name: used for name, used in self._edges.items() if name in wanted}):
+            if name in self._edges and (*_ENV, name) not in self.expanded:
+                value = self._expand(_ENV, name, str(self._written[name]))
+                if value is not None:
+                    self._project[name] = value
+
+    def _expand(self, table: KeyPath, key: str | int, written: str) -> str | None:
+        """One value, expanded for good; None if it has a fault, which is reported."""
+        path = (*table, key)
+        try:
+            self.expanded[path] = value = expand_text(written, self.lookup)
+        except ValueError as error:
+            self._findings.fault(path, None if isinstance(error, KnownFaultError) else f"{inside(path)}: {error}")
+            self._keep(table, key, written)
+            return None
+        return value
+
+    def _keep(self, table: KeyPath, key: str | int, written: object) -> None:
+        """Leave a value that has a fault as it is, and its uses unreported."""
+        self._findings.fault((*table, key), None)
+        self.expanded[(*table, key)] = written
+        if table == _ENV:
+            self._faulty.add(str(key))
 
 
 def replaced(start: Path, folder: Path, asked: tuple[str, ...]) -> list[str]:
-    """The files of -e, which are relative to where procwatch was called, as they are called from the folder."""
+    """The files of -e, which are relative to where procwatch was called, as they are written in project.env_file."""
     for name in asked:
         try:
             read_env_file(start / name, name)
@@ -68,36 +140,17 @@ def replaced(start: Path, folder: Path, asked: tuple[str, ...]) -> list[str]:
             # What is wrong inside has its place; what is wrong with the file is the command line's fault.
             problems = [p if p.location else Problem(f"-e {p.message}") for p in error.problems]
             raise ConfigError(tuple(problems)) from None
-    return [os.path.relpath(start / name, folder) for name in asked]
+    return [os.path.relpath(start / name, folder).replace("$", "$$") for name in asked]
 
 
-def read_or_report(folder: Path, name: str, path: KeyPath, findings: Findings) -> dict[str, str]:
-    """What an env file holds that is named at `path`; nothing if it is wrong, which is reported."""
+def read_or_report(folder: Path, name: str, report: Callable[[str], None], findings: Findings) -> dict[str, str] | None:
+    """What an env file holds; None if it is wrong: `report` is told why it cannot be read, `findings` of its lines."""
     try:
         return read_env_file(folder / name, name)
     except ConfigError as error:
         for problem in error.problems:
             if problem.location is None:
-                findings.report(path, f"env_file: {problem.message}")
+                report(f"env_file: {problem.message}")
             else:
                 findings.add(problem)
-        return {}
-
-
-def _expanded(text: str, environ: Mapping[str, str]) -> str:
-    try:
-        return expand(text, environ.get)
-    except ValueError:  # told when the whole document is expanded
-        return text
-
-
-def _project_env(table: object, environ: Mapping[str, str], files: Mapping[str, str]) -> dict[str, str]:
-    """project.env with its own variables replaced, in the order in which it is written."""
-    values: dict[str, str] = {}
-    for name, value in table.items() if isinstance(table, dict) else ():
-        if isinstance(value, str):
-            try:
-                values[name] = expand(value, lambda key: environ.get(key, values.get(key, files.get(key))))
-            except ValueError:  # told when the whole document is expanded
-                continue
-    return values
+        return None
