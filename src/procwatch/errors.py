@@ -80,10 +80,13 @@ class RefusedError(ProcwatchError):
 
 
 class ConfigError(ProcwatchError):
-    """All that is wrong with the configuration, in the order of the files' lines."""
+    """All that is wrong with the configuration, in the order of the files' lines.
+
+    `notes` say what was not looked at.
+    """
 
     exit_code = ExitCode.USAGE
 
-    def __init__(self, problems: tuple[Problem, ...]) -> None:
+    def __init__(self, problems: tuple[Problem, ...], notes: tuple[str, ...] = ()) -> None:
         self.problems = problems
-        super().__init__("\n".join(str(problem) for problem in problems))
+        super().__init__("\n".join((*map(str, problems), *notes)))

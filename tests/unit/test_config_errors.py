@@ -315,6 +315,31 @@ def test_wrong_entries_of_groups_and_default_are_told_together(tmp_path: Path) -
     assert places == [["2", "17"], ["2", "20"], ["4", "6"], ["4", "9"]]
 
 
+def test_a_group_is_never_called_like_a_build_or_a_service(tmp_path: Path) -> None:
+    text = (
+        "[build.a]\nrun = 'x'\n[service.b]\nrun = 'x'\nneeds = ['build.a']\n"
+        "[groups]\n'build.a' = []\n'service.c' = ['b']\n'builds.c' = ['b']\n"
+    )
+    assert problems(tmp_path, text) == [
+        'watch.toml:7:1: group "build.a": a name that begins with "build." is that of a build',
+        'watch.toml:8:1: group "service.c": a name that begins with "service." is that of a service',
+    ]
+
+
+def test_a_default_that_stands_for_nothing_is_told(tmp_path: Path) -> None:
+    (told,) = problems(tmp_path, "[project]\ndefault = ['g']\n[groups]\ng = []\n[service.a]\nrun = 'x'\n")
+    assert told.startswith("watch.toml:2:11: project: default lists only empty groups, or what -c leaves out")
+
+
+def test_all_of_many_problems_are_told_and_of_too_many_a_thousand(tmp_path: Path) -> None:
+    text = "".join(f"[build.b{number}]\n" for number in range(1200))
+    (tmp_path / "watch.toml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, environ={})
+    assert len(caught.value.problems) == 1000
+    assert str(caught.value).endswith("\nthere may be more problems; mend these first")
+
+
 def test_a_group_that_is_wrong_is_still_a_group(tmp_path: Path) -> None:
     text = "[service.a]\nrun = 'x'\nneeds = ['g', 'h']\n[groups]\ng = [3]\nh = 'x'\n"
     assert [line.split(":")[1] for line in problems(tmp_path, text)] == ["5", "6"]

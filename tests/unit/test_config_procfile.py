@@ -167,6 +167,18 @@ def test_a_wrong_concurrency_is_told(tmp_path: Path, asked: str, said: str) -> N
     assert str(caught.value).startswith(said)
 
 
+def test_an_instance_and_a_service_of_the_same_name_are_told(tmp_path: Path) -> None:
+    toml = "[project]\nprocfile = 'Procfile'\n[service.'web.1']\nrun = 'x'\n"
+    with pytest.raises(ConfigError, match=r'3:10: service "web\.1": -c makes a "web\.1" of another service too'):
+        loaded(tmp_path, toml=toml, concurrency="web=2")
+
+
+def test_a_default_of_which_concurrency_leaves_nothing_is_told(tmp_path: Path) -> None:
+    toml = "[project]\nprocfile = 'Procfile'\ndefault = ['web']\n"
+    with pytest.raises(ConfigError, match=r"3:11: project: default lists only empty groups, or what -c leaves out"):
+        loaded(tmp_path, toml=toml, concurrency="web=0")
+
+
 def test_concurrency_without_a_procfile_is_told(tmp_path: Path) -> None:
     (tmp_path / "watch.toml").write_text("[service.web]\nrun = 'x'\n")
     with pytest.raises(UsageError, match="replicas are not supported yet"):

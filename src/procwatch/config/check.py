@@ -25,7 +25,7 @@ from procwatch.config.values import MAX_NAME_CHARS, similar
 from procwatch.errors import Problem
 
 # More is not read by anybody, and a hostile file has tens of thousands.
-MAX_PROBLEMS = 100
+MAX_PROBLEMS = 1000
 # As long as the longest name.
 _SHOWN_CHARS = MAX_NAME_CHARS
 
@@ -63,11 +63,15 @@ class EnoughError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """All that is wrong so far, and the paths about which nothing more is to be said."""
+    """All that is wrong so far, and the paths about which nothing more is to be said.
+
+    `notes` say what was not looked at any more.
+    """
 
     layers: Layers
     problems: dict[Problem, None] = field(default_factory=dict)
     broken: set[KeyPath] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
 
     def add(self, problem: Problem) -> None:
         """One problem; one that is known already counts once. Raises EnoughError when there are too many."""

@@ -128,7 +128,7 @@ def _load(request: _Request, folder: Path, sources: tuple[Source, ...], alone: P
     try:
         return _understand(request, folder, document, findings)
     except EnoughError:
-        findings.problems[Problem("there may be more problems; mend these first")] = None
+        findings.notes.append("there may be more problems; mend these first")
         raise _config_error(findings) from None
 
 
@@ -139,7 +139,7 @@ def _config_error(findings: Findings) -> ConfigError:
         where = problem.location
         return (True, "", 0, 0) if where is None else (False, where.file, where.line, where.column)
 
-    return ConfigError(tuple(sorted(findings.problems, key=place)))
+    return ConfigError(tuple(sorted(findings.problems, key=place)), tuple(findings.notes))
 
 
 def _tables(value: object) -> Document:

@@ -116,6 +116,11 @@ def check_groups(names: Names, findings: Findings) -> Names:
     A group that is wrong stays known, as an empty one, so that its uses are not told to be wrong too.
     """
     groups = dict(names.groups)
+    for group in names.groups:
+        kind = group.partition(".")[0]
+        if "." in group and kind in ("build", "service"):
+            findings.report(("groups", group), f'a name that begins with "{kind}." is that of a {kind}', on_key=True)
+            del groups[group]
     for group in groups:
         kinds = [kind for kind, taken in (("build", names.builds), ("service", names.services)) if group in taken]
         if kinds:

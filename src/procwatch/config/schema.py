@@ -75,7 +75,8 @@ class ProjectTable(Table):
     jobs: Count | None = key("How many builds run at once. Default: the number of processors.")
     isolation: Later = later("How processes are kept from escaping.")
     default: list[FilledText] = key(
-        "What a bare `procwatch start` starts. Default: every service with autostart.", default=[]
+        "What a bare `procwatch start` starts. If empty: every service with autostart.",
+        default=[],
     )
 
 

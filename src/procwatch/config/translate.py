@@ -46,7 +46,6 @@ from procwatch.core.model import (
     TcpProbe,
     WatchSettings,
 )
-from procwatch.errors import Problem
 
 # How often files are compared with `engine = "poll"` and no interval of its own.
 DEFAULT_POLL_S = 0.5
@@ -71,9 +70,7 @@ class Scope:
 def translate(file: WatchToml, scope: Scope, env_files: tuple[str, ...]) -> Project:
     """The project, which counts only if nothing was found wrong. `env_files` are the project's."""
     builds = {f"build.{name}": _build(scope, name, table) for name, table in file.build.items()}
-    services = {
-        service.name: service for name, table in file.service.items() for service in _services(scope, name, table)
-    }
+    services = _all_services(scope, file)
     units: dict[str, Build | Service] = {**builds, **services}
     _check_manual(scope, file, units)
     _check_cycles(scope, units)
@@ -124,6 +121,8 @@ def _default(scope: Scope, written: list[str]) -> tuple[str, ...]:
             found |= dict.fromkeys(scope.names.find(name, "service"))
         except ValueError as error:
             scope.report(("project", "default", index), f"default lists {error}")
+    if written and not found and not scope.findings.problems:
+        scope.report(("project", "default"), "default lists only empty groups, or what -c leaves out")
     return tuple(found)
 
 
@@ -152,6 +151,17 @@ def _build(scope: Scope, name: str, table: BuildTable) -> Build:
         lock=table.lock,
         manual=table.manual,
     )
+
+
+def _all_services(scope: Scope, file: WatchToml) -> dict[str, Service]:
+    found: dict[str, Service] = {}
+    for name, table in file.service.items():
+        for service in _services(scope, name, table):
+            if service.name in found:
+                message = f'-c makes a "{service.short}" of another service too; give this one another name'
+                scope.report(("service", service.short), message, on_key=True)
+            found[service.name] = service
+    return found
 
 
 def _services(scope: Scope, name: str, table: ServiceTable) -> list[Service]:
@@ -295,7 +305,7 @@ def _check_cycles(scope: Scope, units: Mapping[str, Build | Service]) -> None:
         turned = (*around[first:-1], *around[: first + 1])
         scope.report(written[first], f"needs itself: {' -> '.join(turned)}")
         edges[around[-2]] = tuple(name for name in edges[around[-2]] if name != around[-1])
-    scope.findings.add(Problem("there may be more cycles; mend these first"))
+    scope.findings.notes.append("there may be more cycles; mend these first")
 
 
 # --- probes ----------------------------------------------------------------------------------------------------------
