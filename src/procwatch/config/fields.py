@@ -7,13 +7,23 @@ refused with "not supported yet", never accepted and ignored.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Annotated, Any, get_args
 
-from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, PlainValidator, StringConstraints, WithJsonSchema
+from pydantic import (
+    BeforeValidator,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PlainValidator,
+    StringConstraints,
+    WithJsonSchema,
+)
 from pydantic.fields import FieldInfo
+from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from procwatch.config import values
@@ -71,16 +81,37 @@ class OneOf:
 
         return core_schema.no_info_before_validator_function(check, handler(source))
 
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """The words, or a variable that stands for one."""
+        return {"anyOf": [handler(schema), _VARIABLE]}
+
 
 def _json(title: str, **schema: object) -> WithJsonSchema:
     return WithJsonSchema({"title": title, **schema})
 
 
-_SECONDS = [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h)$|\$\{"}]
-_COMMAND = [{"type": "string", "minLength": 1}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]
-_COMMANDS = [{"type": "string"}, {"type": "array", "items": {"anyOf": _COMMAND}}]
 # A variable is a string until it is expanded.
 _VARIABLE = {"type": "string", "pattern": r"\$\{"}
+_FILLED = {"type": "string", "pattern": r"\S"}
+_UNITS = r"[0-9]+(\.[0-9]+)?(ms|s|m|h)$|\$\{"
+_SECONDS = [
+    {"type": "number", "minimum": 0, "maximum": values.MAX_DURATION_S},
+    {"type": "string", "pattern": f"^{_UNITS}"},
+]
+_SPAN = [
+    {"type": "number", "exclusiveMinimum": 0, "maximum": values.MAX_DURATION_S},
+    {"type": "string", "pattern": rf"^(?!0+(\.0+)?[a-z]+$){_UNITS}"},
+]
+_COMMAND = [_FILLED, {"type": "array", "prefixItems": [_FILLED], "items": {"type": "string"}, "minItems": 1}]
+_COMMANDS = [{"type": "string"}, {"type": "array", "items": {"anyOf": _COMMAND}}]
+_NAME = {"type": "string", "pattern": values.NAME_PATTERN, "maxLength": values.MAX_NAME_CHARS}
+# With or without SIG, in any case.
+_SIGNALS = "|".join(
+    "".join(f"[{char}{char.lower()}]" if char.isalpha() else char for char in name.removeprefix("SIG"))
+    for name in signal.Signals.__members__
+)
+# Not empty, not absolute, without a backslash.
+_PATTERN = r"(?!!?/)(?!!?\s*$)[^\\]*$|\$\{"
 
 
 def _number(title: str, least: int, most: int) -> WithJsonSchema:
@@ -89,15 +120,16 @@ def _number(title: str, least: int, most: int) -> WithJsonSchema:
 
 Later = Annotated[Any, PlainValidator(_refuse), WithJsonSchema(dict(_NO_VALUE))]
 Text = Annotated[str, BeforeValidator(values.text)]
-FilledText = Annotated[str, BeforeValidator(values.filled_text)]
+FilledText = Annotated[str, BeforeValidator(values.filled_text), WithJsonSchema(dict(_FILLED))]
 Name = Annotated[str, StringConstraints(pattern=values.NAME_PATTERN, max_length=values.MAX_NAME_CHARS)]
+ProjectName = Annotated[Name, _json("name", anyOf=[_NAME, _VARIABLE])]
 Flag = Annotated[bool, BeforeValidator(values.flag), _json("true or false", anyOf=[{"type": "boolean"}, _VARIABLE])]
 Yes = Annotated[bool, BeforeValidator(values.true), _json("true", anyOf=[{"const": True}, _VARIABLE])]
 Count = Annotated[int, BeforeValidator(values.count), _number("number", 1, values.MAX_COUNT)]
 Status = Annotated[int, BeforeValidator(values.http_status), _number("number", *values.HTTP_STATUSES)]
 Port = Annotated[int, BeforeValidator(values.port), _number("port", 1, values.MAX_PORT)]
 Duration = Annotated[float, BeforeValidator(values.duration), _json("duration", anyOf=_SECONDS)]
-Span = Annotated[float, BeforeValidator(values.span), _json("duration", anyOf=_SECONDS)]
+Span = Annotated[float, BeforeValidator(values.span), _json("duration", anyOf=_SPAN)]
 Quiet = Annotated[
     float | None,
     PlainValidator(values.quiet),
@@ -106,17 +138,23 @@ Quiet = Annotated[
 Poll = Annotated[
     float | None,
     PlainValidator(values.poll),
-    _json("false or duration", anyOf=[{"const": False}, *_SECONDS]),
+    _json("false or duration", anyOf=[{"const": False}, *_SPAN]),
 ]
-Signal = Annotated[str, BeforeValidator(values.signal_name), _json("signal", type="string")]
+Signal = Annotated[
+    str,
+    BeforeValidator(values.signal_name),
+    _json("signal", type="string", pattern=rf"^([Ss][Ii][Gg])?({_SIGNALS})$|\$\{{"),
+]
 Color = Annotated[
     str,
     BeforeValidator(values.colour),
     _json("color", anyOf=[{"enum": list(values.COLOURS)}, _VARIABLE]),
 ]
-Regex = Annotated[str, BeforeValidator(values.regex), _json("regular expression", type="string")]
-Pattern = Annotated[str, BeforeValidator(values.pattern), _json("pattern", type="string")]
-Ignore = Annotated[str, BeforeValidator(values.ignore_pattern), _json("pattern", type="string")]
+Regex = Annotated[str, BeforeValidator(values.regex), _json("regular expression", **_FILLED)]
+Pattern = Annotated[str, BeforeValidator(values.pattern), _json("pattern", type="string", pattern=f"^{_PATTERN}")]
+Ignore = Annotated[
+    str, BeforeValidator(values.ignore_pattern), _json("pattern", type="string", pattern=f"^(?!#){_PATTERN}")
+]
 Command = Annotated[str | tuple[str, ...], PlainValidator(values.command), _json("command", anyOf=_COMMAND)]
 Commands = Annotated[
     tuple[str | tuple[str, ...], ...],
@@ -126,8 +164,21 @@ Commands = Annotated[
 Tcp = Annotated[
     values.Address | None,
     PlainValidator(values.tcp_address),
-    _json("true, port or address", anyOf=[{"const": True}, {"type": "integer"}, {"type": "string"}]),
+    _json(
+        "true, port or address",
+        anyOf=[
+            {"const": True},
+            {"type": "integer", "minimum": 1, "maximum": values.MAX_PORT},
+            {"type": "string", "pattern": r"^\S+:[0-9]{1,5}$|\$\{"},
+        ],
+    ),
 ]
-Http = Annotated[values.Target | None, PlainValidator(values.http_target), _json("path or address", type="string")]
-VariableName = Annotated[str, BeforeValidator(values.variable_name)]
+Http = Annotated[
+    values.Target | None,
+    PlainValidator(values.http_target),
+    _json("path or address", type="string", pattern=r"^/|^https?://|\$\{"),
+]
+VariableName = Annotated[
+    str, BeforeValidator(values.variable_name), WithJsonSchema({"type": "string", "pattern": "^[^=]+$"})
+]
 Variables = dict[VariableName, Text]

@@ -148,6 +148,8 @@ def _type(declared: dict[str, Any], schema: dict[str, Any]) -> str:
     """The type of a key in words."""
     if "title" in declared:
         return str(declared["title"])
+    if "enum" in declared.get("anyOf", [{}])[0]:  # or a variable
+        declared = declared["anyOf"][0]
     if "enum" in declared:
         return ", ".join(f'`"{word}"`' for word in declared["enum"])
     if declared.get("type") == "array":

@@ -6,6 +6,7 @@ Rule 2: defaults are written as a user would write them, so that the reference a
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -28,6 +29,7 @@ from procwatch.config.fields import (
     Pattern,
     Poll,
     Port,
+    ProjectName,
     Quiet,
     Regex,
     Signal,
@@ -39,6 +41,7 @@ from procwatch.config.fields import (
     key,
     later,
 )  # fmt: skip
+from procwatch.config.layers import PROBE_KINDS
 
 Terminal = Annotated[Literal["all", "on-failure", "none"], OneOf()]
 
@@ -59,7 +62,7 @@ class Table(BaseModel):
 class ProjectTable(Table):
     """The project as a whole."""
 
-    name: Name | None = key("Name of the project. Default: the folder's name.")
+    name: ProjectName | None = key("Name of the project. Default: the folder's name.")
     procfile: FilledText | None = key(
         "A Procfile to take services from too; a table of the same name adds to its service. "
         "Without this key a Procfile beside watch.toml is not read."
@@ -172,6 +175,10 @@ class RestartTable(Table):
 
 class ReadyTable(Table):
     """When a service counts as ready: just one of `http`, `tcp`, `run`, `log`, `notify`, `delay`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"not": {"anyOf": [{"required": list(two)} for two in combinations(PROBE_KINDS, 2)]}}
+    )
 
     http: Http | None = key("A GET of this path on the service's own port, or of a full address, answers 2xx or 3xx.")
     status: Status | None = key("With `http`: the only status that counts.")
@@ -318,6 +325,11 @@ class _TomlSchema(GenerateJsonSchema):
         if schema.get("default") is None or isinstance(schema["default"], Table):
             return self.generate_inner(schema["schema"])
         return super().default_schema(schema)
+
+    def dict_schema(self, schema: core_schema.DictSchema) -> JsonSchemaValue:
+        """A table with names of the user's: other names are errors."""
+        declared = super().dict_schema(schema)
+        return declared | ({"additionalProperties": False} if "patternProperties" in declared else {})
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - the signature is pydantic's
         """The key says it."""
