@@ -5,13 +5,23 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import jsonschema
 import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from procwatch.config.load import load
 from procwatch.config.procfile import read_env_file
-from procwatch.config.schema import BuildTable, LogTable, ProjectTable, ReadyTable, ServiceTable, StopTable, WatchTable
+from procwatch.config.schema import (
+    BuildTable,
+    LogTable,
+    ProjectTable,
+    ReadyTable,
+    ServiceTable,
+    StopTable,
+    WatchTable,
+    schema_json,
+)
 from procwatch.errors import ProcwatchError
 
 FEW = settings(max_examples=settings().max_examples // 2)
@@ -19,6 +29,7 @@ KEYS = sorted(
     {key for table in (ProjectTable, WatchTable, BuildTable, ServiceTable, ReadyTable, StopTable, LogTable)
      for key in table.model_fields}
 )  # fmt: skip
+SCHEMA = jsonschema.Draft202012Validator(schema_json())
 WORDS = st.sampled_from(
     ["a", "b", "build.a", "service.a", "service.b", "g", "5s", "SIGINT", "auto", "${X}", "${", "$$", "x\0y", "", "/x",
      "never", "Procfile", ".env", "overlap", "(", "127.0.0.1:80", "/health", "\x1b[31m", "\u2028"]
@@ -81,6 +92,12 @@ def test_any_text_is_a_project_or_an_error(content: str) -> None:
 @given(DOCUMENTS)
 def test_any_document_is_a_project_or_an_error(document: dict[str, object]) -> None:
     assert_in_our_words(told({"watch.toml": tomli_w.dumps(document).encode()}))
+
+
+@given(DOCUMENTS)
+def test_what_can_be_loaded_fits_the_json_schema(document: dict[str, object]) -> None:
+    if told({"watch.toml": tomli_w.dumps(document).encode()}) is None:
+        assert [error.message for error in SCHEMA.iter_errors(document)] == []
 
 
 @FEW
