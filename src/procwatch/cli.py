@@ -18,7 +18,7 @@ from typing import Any
 import click
 
 from procwatch import __version__
-from procwatch.errors import ExitCode, ProcwatchError, UsageError
+from procwatch.errors import ExitCode, ProcwatchError, UsageError, printable
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 _EXIT_STATUS = """\b
@@ -135,12 +135,12 @@ def check(env_files: tuple[str, ...], concurrency: str | None) -> int:
     loaded = _load(env_files, concurrency)
     from procwatch.runtime.inputs import Inputs
 
-    warnings = [str(warning) for warning in loaded.warnings] + list(Inputs(loaded.project).warnings())
+    warnings = [*map(str, loaded.warnings), *Inputs(loaded.project).warnings()]
     for warning in warnings:
         click.echo(f"warning: {warning}", err=True)
     builds, services = len(loaded.project.builds), len(loaded.project.services)
     what = f"{_count(builds, 'build')}, {_count(services, 'service')}"
-    click.echo(f"{loaded.project.name}: {what}, {_count(len(warnings), 'warning')}")
+    click.echo(f"{printable(loaded.project.name)}: {what}, {_count(len(warnings), 'warning')}")
     return ExitCode.DONE
 
 
@@ -275,5 +275,5 @@ def _told(error: ProcwatchError) -> str:
     """The error as the user sees it; a configuration's problems end with their count."""
     problems = getattr(error, "problems", None)
     if problems is None:
-        return f"procwatch: {error}"
+        return "procwatch: " + printable(str(error), keep="\n")
     return f"{error}\n{_count(len(problems), 'error')}; nothing was started"

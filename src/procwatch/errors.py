@@ -16,6 +16,28 @@ class ExitCode(IntEnum):
     REFUSED = 4
 
 
+def printable(text: str, keep: str = "") -> str:
+    """The text for a terminal: what would move, colour or hide something is written as an escape; `keep` stays."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char in keep else _escape(char) for char in text)
+
+
+def _escape(char: str) -> str:
+    number = ord(char)
+    if 0xDC80 <= number <= 0xDCFF:  # how Python holds a byte of a name that is not UTF-8
+        return f"\\x{number - 0xDC00:02x}"
+    return {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(char) or (
+        f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+    )
+
+
+def _visible(line: str) -> str:
+    """A line of a file, each character as wide as before: control characters as pictures, a tab as it is."""
+    pictures = {number: 0x2400 + number for number in range(32) if number != ord("\t")} | {0x7F: 0x2421}
+    return "".join(char if char.isprintable() or char in "\t\u3000" else "\ufffd" for char in line.translate(pictures))
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Location:
     """A place in a text file; `line` and `column` count from 1, `width` is how many columns the squiggle marks."""
@@ -37,12 +59,12 @@ class Problem:
     def __str__(self) -> str:
         """The problem as the user sees it: `file:line:column: message`, the line, the squiggle."""
         if self.location is None:
-            return self.message
+            return printable(self.message)
         place = self.location
-        head = f"{place.file}:{place.line}:{place.column}: {self.message}"
+        head = printable(f"{place.file}:{place.line}:{place.column}: {self.message}")
         if self.source is None:
             return head
-        shown, column = _window(self.source, place.column)
+        shown, column = _window(_visible(self.source), place.column)
         number = str(place.line)
         indent = "".join("\t" if char == "\t" else " " for char in shown[: column - 1])
         squiggle = "^" * max(1, min(place.width, len(shown) - column + 1))
@@ -58,7 +80,9 @@ def _window(source: str, column: int) -> tuple[str, int]:
     if len(source) <= _SHOWN_COLUMNS:
         return source, column
     first = max(0, column - _SHOWN_COLUMNS // 2)
-    return source[first : first + _SHOWN_COLUMNS], column - first
+    last = first + _SHOWN_COLUMNS
+    before, after = "…" if first else "", "…" if last < len(source) else ""
+    return f"{before}{source[first:last]}{after}", column - first + len(before)
 
 
 class ProcwatchError(Exception):

@@ -417,8 +417,30 @@ def test_an_env_file_is_told_with_its_own_lines(tmp_path: Path) -> None:
     ]
 
 
-def test_control_characters_of_a_name_do_not_reach_the_terminal(tmp_path: Path) -> None:
-    assert "\x1b" not in "".join(problems(tmp_path, '["\\u001b[31m"]\n[service."\\u001b"]\nrun = "x"\n'))
+@pytest.mark.parametrize(
+    "text",
+    [
+        '["\\u001b[31m"]\n[service."\\u001b"]\nrun = "x"\n',
+        '[service.a]\nneeds = ["\\u001b[31m\\n", "\\u202e", "x"]\nrun = "x"\n',
+        '[service.a]\ndir = "\\u001b[31m"\nrun = "x"\nenv_file = ["\\r\\u001b"]\n',
+        '[service.a]\nrun = "\x1b[31m\n',
+        "[service.a]\nrun = 'x'\r\rx\n",
+    ],
+)
+def test_control_characters_do_not_reach_the_terminal(tmp_path: Path, text: str) -> None:
+    told = [str(problem) for problem in found(tmp_path, text)]
+    assert all(line.isprintable() for one in told for line in one.split("\n"))
+    assert not any("\n" in str(problem).split("\n   ")[0] for problem in found(tmp_path, text))
+
+
+def test_a_control_character_is_shown_as_wide_as_it_is(tmp_path: Path) -> None:
+    (told,) = found(tmp_path, "[service.a]\nrun = '\x1b[31m'\n")
+    assert str(told).splitlines()[1:] == ["   2 | run = '␛[31m'", "     |        ^"]
+
+
+def test_a_variable_that_is_not_utf_8_is_told(tmp_path: Path) -> None:
+    (told,) = found(tmp_path, "[service.a]\nrun = 'x'\nenv = { A = '${Q}' }\n", environ={"Q": "\udcff"})
+    assert told.message == 'service "a": env.A: the value of "${Q}" in the environment is not UTF-8; set it to text'
 
 
 def test_from_a_folder_below_the_file_is_named_so_that_it_can_be_opened(tmp_path: Path) -> None:

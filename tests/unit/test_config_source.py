@@ -64,6 +64,18 @@ def test_the_line_that_is_meant_is_shown(tmp_path: Path) -> None:
     ]
 
 
+def test_a_byte_order_mark_is_shown_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "watch.toml").write_bytes(b"\xef\xbb\xbf[service.a]\n")
+    assert error_of(tmp_path).splitlines()[1:] == ["   1 | [service.a]", "     | ^"]
+
+
+def test_a_long_line_is_cut_with_marks(tmp_path: Path) -> None:
+    (tmp_path / "watch.toml").write_text(f"a = '{'x' * 300}' y '{'z' * 300}'\n")
+    _, shown, marked = error_of(tmp_path).splitlines()
+    assert (shown[7], shown[-1], len(shown)) == ("…", "…", 169)
+    assert shown[marked.index("^")] == "y"
+
+
 def test_a_file_of_the_size_that_is_read_is_read(tmp_path: Path) -> None:
     text = "[service.a]\nrun = 'x'\n"
     (tmp_path / "watch.toml").write_text(text + "#" * (MAX_BYTES - len(text)))

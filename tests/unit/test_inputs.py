@@ -448,6 +448,18 @@ def test_patterns_that_take_in_nothing_are_told(root: Path) -> None:
     )
 
 
+def test_a_list_that_only_takes_back_is_told(root: Path) -> None:
+    put(root, "src/a.rs")
+    inputs = Inputs(project(root, build("!src/a.rs", "!*.md")))
+    assert inputs.warnings() == ('build.api: watch takes in nothing that "!src/a.rs" could take back',)
+
+
+def test_a_warning_holds_no_control_characters(root: Path) -> None:
+    assert Inputs(project(root, build("a\x1b\n"))).warnings() == (
+        'build.api: watch pattern "a\\x1b\\n" matches nothing',
+    )
+
+
 # --- looking where events point --------------------------------------------------------------------------------------
 
 

@@ -63,7 +63,7 @@ def read_text(path: Path, label: str, *, allow_bom: bool = False) -> Text:
         raise ConfigError((problem,)) from None
     if text.startswith("\ufeff") and not allow_bom:
         message = "begins with a byte order mark; save it as UTF-8 without one"
-        raise ConfigError((Problem(message, Location(label, 1, 1)),))
+        raise ConfigError((_text(path, label, text[1:]).problem(message, 1, 1, 1),))
     return _text(path, label, text.removeprefix("\ufeff"))
 
 

@@ -58,7 +58,10 @@ class Variables:
     def lookup(self, name: str) -> str | None:
         """The value of a variable, None if it is not set; a KnownFaultError if a fault hides it."""
         if name in self._environ:
-            return self._environ[name]
+            value = self._environ[name]
+            if not is_unicode(value):
+                raise ValueError(f'the value of "${{{name}}}" in the environment is not UTF-8; set it to text')
+            return value
         if name in self._project:
             return self._project[name]
         if name in self._faulty or (self._is_partial and name not in self._files):
@@ -129,6 +132,11 @@ class Variables:
         self.expanded[(*table, key)] = written
         if table == _ENV:
             self._faulty.add(str(key))
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text from the system was UTF-8: a TOML file holds nothing else."""
+    return not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def replaced(start: Path, folder: Path, asked: tuple[str, ...]) -> list[str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from threading import Lock
 
 from procwatch.core.model import Build, Project, Service, definition
+from procwatch.errors import printable
 from procwatch.runtime.fingerprints import Content, Fingerprints
 from procwatch.runtime.ignores import IgnoreFiles
 from procwatch.runtime.patterns import literal_patterns
@@ -190,7 +191,7 @@ class Inputs:
         idle = [text for name, unit in self._units.items() for text in self._idle_patterns(name, unit.watched)]
         unreadable = [text for text in tuple(self._unreadable) if text not in self._told]
         self._told.update(unreadable)
-        return (*idle, *unreadable)
+        return tuple(printable(text) for text in (*idle, *unreadable))
 
     def _idle_patterns(self, name: str, rules: Rules) -> list[str]:
         """What to say of each pattern that no file of the unit matches."""
@@ -199,7 +200,10 @@ class Inputs:
         for source in list(idle):
             if any(_matches(rules, source, path) for path in found.files):
                 del idle[source]
+        taken_back = [pattern.source for pattern in rules.patterns if pattern.negated]
         texts = [f'{name}: cannot look into "{path}": {why}' for path, why in sorted(found.denied.items())]
+        if taken_back and len(taken_back) == len(rules.patterns):
+            texts.append(f'{name}: watch takes in nothing that "{taken_back[0]}" could take back')
         for source in idle:
             patterns = tuple(one for one in rules.patterns if one.source == source)
             ignored = self._walk([Rules(patterns, None, self._ignores)], limit=_MAX_SEARCHED).files
