@@ -90,7 +90,7 @@ def _load(env_files: tuple[str, ...] = (), concurrency: str | None = None) -> An
     return load(_here(), file=file, environ=os.environ, env_files=env_files, concurrency=concurrency)
 
 
-@cli.command()
+@cli.command(short_help="Run the project until Ctrl-C.")
 @click.argument("names", nargs=-1, metavar="[NAME]…")
 @_project_options
 @click.option("--no-watch", "watch", is_flag=True, flag_value=False, default=True, help="Build once, do not watch.")
@@ -125,12 +125,17 @@ def start(names: tuple[str, ...], env_files: tuple[str, ...], concurrency: str |
     return run(loaded, chosen)
 
 
-@cli.command()
+@cli.command(short_help="Say what is wrong with watch.toml; start nothing.")
 @_project_options
 def check(env_files: tuple[str, ...], concurrency: str | None) -> int:
     """Validate watch.toml: all errors and warnings with file, line and column; nothing is started.
 
     Exit status 0 if it can be started (warnings do not count), 2 if not.
+
+    \b
+    Examples:
+      procwatch check                    the nearest watch.toml
+      procwatch check -f dev.toml        another one
     """
     loaded = _load(env_files, concurrency)
     from procwatch.runtime.inputs import Inputs
@@ -150,16 +155,25 @@ def _count(number: int, noun: str) -> str:
 
 @cli.command()
 @_project_options
-@click.option("--dot", "form", flag_value="dot", help="For Graphviz: procwatch graph --dot | dot -Tsvg > graph.svg")
-@click.option("--mermaid", "form", flag_value="mermaid", help="For Markdown pages that render Mermaid.")
-@click.option("--json", "form", flag_value="json", help="As one JSON object.")
-def graph(env_files: tuple[str, ...], concurrency: str | None, form: str | None) -> None:
+@click.option("--dot", is_flag=True, help="For Graphviz.")
+@click.option("--mermaid", is_flag=True, help="For Markdown pages that render Mermaid.")
+@click.option("--json", is_flag=True, help="As one JSON object.")
+def graph(env_files: tuple[str, ...], concurrency: str | None, **forms: bool) -> None:
     """Show what needs what, as a tree.
 
     An unfolded part that stands further up is marked with an ellipsis.
+
+    \b
+    Examples:
+      procwatch graph                                   as text
+      procwatch graph --dot | dot -Tsvg > graph.svg     as a picture
     """
+    chosen = [form for form, is_asked in forms.items() if is_asked]
+    if len(chosen) > 1:
+        raise click.UsageError(f"--{chosen[0]} and --{chosen[1]} exclude each other")
     from procwatch.core import drawing
 
+    form = next(iter(chosen), None)
     project = _load(env_files, concurrency).project
     match form:
         case "dot":
@@ -172,12 +186,18 @@ def graph(env_files: tuple[str, ...], concurrency: str | None, form: str | None)
             click.echo(drawing.text(project), nl=False)
 
 
-@cli.command()
+@cli.command(short_help="Print the configuration as understood.")
 @_project_options
 @click.option("--expand", is_flag=True, help="Expand ${NAME}; this may print secrets.")
 @click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
 def config(env_files: tuple[str, ...], concurrency: str | None, **options: bool) -> None:
-    """Print the configuration as understood: watch.local.toml merged, all defaults filled in."""
+    """Print the configuration as understood: watch.local.toml merged, all defaults filled in.
+
+    \b
+    Examples:
+      procwatch config                          as a watch.toml that means the same
+      procwatch config --json | jq .service     for another program
+    """
     from procwatch.config import write
 
     loaded = _load(env_files, concurrency)
@@ -185,7 +205,7 @@ def config(env_files: tuple[str, ...], concurrency: str | None, **options: bool)
     click.echo(json.dumps(document, indent=2) if options["as_json"] else write.render(document), nl=options["as_json"])
 
 
-@cli.command()
+@cli.command(short_help="Write a watch.toml for this folder.")
 @_file_option
 @click.option(
     "--from", "source", type=click.Path(path_type=Path), metavar="FILE",
@@ -197,6 +217,12 @@ def init(source: Path | None, *, force: bool) -> None:
 
     Looks for a Procfile, Cargo.toml, package.json, go.mod and pyproject.toml. An existing watch.toml is kept unless
     --force is given.
+
+    \b
+    Examples:
+      procwatch init                            from all that is here
+      procwatch init --from Procfile.dev        from one file
+      procwatch init -f dev.toml                under another name
     """
     from procwatch.config import write
 
@@ -209,7 +235,12 @@ def init(source: Path | None, *, force: bool) -> None:
 @cli.command()
 @_file_option
 def schema() -> None:
-    """Print the JSON Schema of watch.toml, for editors and other tools."""
+    """Print the JSON Schema of watch.toml, for editors and other tools.
+
+    \b
+    Examples:
+      procwatch schema > watch.schema.json
+    """
     from procwatch.config.schema import schema_json
 
     click.echo(json.dumps(schema_json(), indent=2))

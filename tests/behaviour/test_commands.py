@@ -77,6 +77,7 @@ def test_the_graph_is_there_for_other_programs_too(project: Path) -> None:
     assert procwatch(project, "graph", "--mermaid").stdout.startswith("flowchart LR\n")
     names = [unit["name"] for unit in json.loads(procwatch(project, "graph", "--json").stdout)["units"]]
     assert names == ["build.lib", "service.api"]
+    assert procwatch(project, "graph", "--dot", "--json").returncode == 2
 
 
 def test_config_prints_a_file_that_means_the_same(project: Path) -> None:
@@ -144,6 +145,16 @@ def test_help_is_there(tmp_path: Path, args: list[str]) -> None:
     done = procwatch(tmp_path, *args)
     assert done.returncode == 0
     assert "procwatch" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["start", "check", "graph", "config", "init", "schema"])
+def test_every_command_has_a_whole_summary_and_an_example(tmp_path: Path, command: str) -> None:
+    summary = next(
+        line for line in procwatch(tmp_path, "--help").stdout.splitlines() if line.startswith(f"  {command} ")
+    )
+    assert summary.endswith(".")
+    assert not summary.endswith("...")
+    assert f"procwatch {command}" in procwatch(tmp_path, command, "--help").stdout.partition("Examples:")[2]
 
 
 @pytest.mark.parametrize("args", [["strat"], ["start", "--frobnicate"], ["start", "-v", "-q"]])

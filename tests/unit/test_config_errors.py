@@ -177,6 +177,12 @@ def test_a_wrong_key_of_a_service(tmp_path: Path, key: str, said: str) -> None:
         ("[build.'a b']\nrun = 'x'\n", '1:8: build "a b": a name begins with a letter or digit, has only letters'),
         (f"[build.{'a' * 65}]\nrun = 'x'\n", f'1:8: build "{"a" * 64}...": a name begins with a letter or digit'),
         ("[biuld.a]\nrun = 'x'\n", '1:2: unknown table "biuld"; did you mean "build"?'),
+        ("[environment]\nA = 'x'\n", '1:2: unknown table "environment"; "env" is a key of [project] and builds and'),
+        ("[watch]\ninputs = []\n", '2:1: watch: unknown key "inputs"; "watch" is a key of builds and services'),
+        ("[build.a]\nhealthcheck = {}\n", '1:1: build "a": has no "run"'),
+        ("[build.a]\nrun = 'x'\nhealthcheck = {}\n", '3:1: build "a": unknown key "healthcheck"; "ready" is a key of'),
+        ("[zzz]\n", '1:2: unknown table "zzz"; the tables here are: project, groups, defaults, watch, build, service'),
+        ("[project]\nneeds = []\n", '2:1: project: unknown key "needs"; it is a key of builds and services'),
         ("[profiles]\na = ['x']\n", '1:2: unknown table "profiles"; did you mean "groups"?'),
         ("[alerts]\nhook = 'x'\n", '1:2: "alerts" is not supported yet'),
         ("x = 1\n[service.a]\nrun = 'x'\n", '1:1: unknown key "x"'),
@@ -373,6 +379,16 @@ def test_an_error_in_watch_toml_points_there_though_the_table_is_in_both(tmp_pat
     assert problems(tmp_path, text, local="\n\n[service.web]\nport = 2\n") == [
         'watch.toml:1:1: service "web": has no "run"; say what to run, such as run = ["program", "argument"]',
         'watch.toml:2:1: service "web": unknown key "prot"; did you mean "port"?',
+    ]
+
+
+def test_a_broken_watch_local_toml_hides_no_wrong_key_of_watch_toml(tmp_path: Path) -> None:
+    # Whether there is a "zz", or a "run" of b, or an X, nobody knows: watch.local.toml may say it.
+    text = "[service.a]\nrun = 'x'\nprot = 1\nport = 'x'\nneeds = ['zz']\ndir = '${X}'\n[service.b]\n"
+    assert [line.partition(": ")[0] for line in problems(tmp_path, text, local="y =")] == [
+        "watch.local.toml:1:3",
+        "watch.toml:3:1",
+        "watch.toml:4:8",
     ]
 
 

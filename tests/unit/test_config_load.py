@@ -102,6 +102,20 @@ def test_a_procfile_that_is_not_read_is_warned_of(tmp_path: Path) -> None:
     assert not loaded(tmp_path, "[service.a]\nrun = 'x'\n").warnings
 
 
+def test_what_a_needed_build_may_make_is_only_warned_of(tmp_path: Path) -> None:
+    text = "[build.a]\nrun = 'x'\n[service.b]\nrun = 'x'\nneeds = ['a']\ndir = 'out'\nenv_file = ['made.env']\n"
+    first, second = loaded(tmp_path, text).warnings
+    assert str(first).startswith(
+        'watch.toml:6:7: service "b": dir "out" does not exist yet; a build that is needed must make it'
+    )
+    assert str(second).startswith('watch.toml:7:13: service "b": env_file: made.env: does not exist yet; a build that')
+
+
+def test_what_only_an_unneeded_build_could_make_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match='dir "out" does not exist'):
+        loaded(tmp_path, "[build.a]\nrun = 'x'\ndir = 'out'\n[service.b]\nrun = 'x'\n")
+
+
 # --- what is meant ---------------------------------------------------------------------------------------------------
 
 

@@ -35,7 +35,7 @@ PROJECT = replace(
         build("api"), build("seed", manual=True), build("only"), service("api", "build.api"),
         service("db", autostart=False),
     ),
-    groups={"backend": ("service.api", "service.db")},
+    groups={"backend": ("service.api", "service.db"), "none": ()},
 )  # fmt: skip
 
 
@@ -62,6 +62,8 @@ def test_the_projects_default_is_what_a_bare_start_starts() -> None:
     [
         ("apo", 'did you mean "api"'),
         ("xyzzy", "services are: api, db"),
+        ("build.xyzzy", 'no "build.xyzzy"; builds are: build.api, build.seed, build.only'),
+        ("none", '"none" stands for nothing'),
         ("only", 'say "build.only"'),
     ],
 )

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from procwatch.config.expand import without
-from procwatch.config.fields import NotSupportedYetError
+from procwatch.config.fields import NotSupportedYetError, is_later
 from procwatch.config.layers import Layers, within_unit
 from procwatch.config.locate import KeyPath
-from procwatch.config.schema import BuildTable, ServiceTable, Table, WatchToml, sub_table
+from procwatch.config.schema import BuildTable, ProjectTable, ServiceTable, Table, WatchToml, sub_table
 from procwatch.config.source import Document
 from procwatch.config.values import MAX_NAME_CHARS, similar
 from procwatch.errors import Problem
@@ -65,13 +66,15 @@ class EnoughError(Exception):
 class Findings:
     """All that is wrong so far, and the paths about which nothing more is to be said.
 
-    `notes` say what was not looked at any more.
+    `notes` say what was not looked at any more. `lacks_layer`: a file that is merged over the others is not known.
     """
 
     layers: Layers
     problems: dict[Problem, None] = field(default_factory=dict)
     broken: set[KeyPath] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+    lacks_layer: bool = False
 
     def add(self, problem: Problem) -> None:
         """One problem; one that is known already counts once. Raises EnoughError when there are too many."""
@@ -82,6 +85,10 @@ class Findings:
     def report(self, path: KeyPath, message: str, *, on_key: bool = False) -> None:
         """A problem with what stands at `path` of the part of the document that is right."""
         self.add(self.at(path, told(path, message), on_key=on_key))
+
+    def warn(self, path: KeyPath, message: str) -> None:
+        """What is allowed but may be a mistake."""
+        self.warnings.append(self.at(path, told(path, message)))
 
     def fault(self, path: KeyPath, message: str | None) -> None:
         """A problem with what stands at `path` of the whole document, and is broken then; None: it is known already."""
@@ -263,23 +270,30 @@ def _unknown_key(path: KeyPath, value: object) -> str:
     said = f"unknown {what} {shown(before + key)}"
     if meant := [f'"{before}{word}"' for word in HINTS.get(key, ()) if word in known]:
         return f"{said}; did you mean {' or '.join(meant)}?"
-    if key in HINTS and "groups" in HINTS[key]:
-        return f'{said}; did you mean the table "groups"?'
-    if (rest := within_unit(path)) and len(rest) == 1 and (other := _other_kind(path, key)):
-        return f"{said}; it is a key of {other}"
+    if elsewhere := _elsewhere(path, key):
+        return f"{said}; {elsewhere}"
     if close := similar(key, known):
         return f'{said}; did you mean "{before}{close}"?'
-    return f"{said}; the keys here are: {', '.join(known)}" if before else said
+    listed = (name for name, declared in _fields(path[:-1]).items() if not is_later(declared))
+    return f"{said}; the {'tables' if len(path) == 1 else 'keys'} here are: {', '.join(listed)}"
 
 
-def _other_kind(path: KeyPath, key: str) -> str | None:
-    """The kind of table that has this key, if the one it stands in is the other one."""
-    is_build = "build" in path[:2]
-    others: type[Table] = ServiceTable if is_build else BuildTable
-    return ("services" if is_build else "builds") if key in others.model_fields else None
+# How messages call the tables that a key may have been meant for.
+_HOMES: dict[str, type[Table]] = {"[project]": ProjectTable, "builds": BuildTable, "services": ServiceTable}
 
 
-def _fields(path: KeyPath) -> Iterable[str]:
+def _elsewhere(path: KeyPath, key: str) -> str | None:
+    """Where a key, or our word for it, would be right."""
+    word = HINTS.get(key, (key,))[0]
+    if word == "groups":
+        return 'did you mean the table "groups"?'
+    rest = within_unit(path) or owner(path)[1]
+    homes = [name for name, table in _HOMES.items() if word in table.model_fields] if len(rest) == 1 else []
+    what = "it" if word == key else f'"{word}"'
+    return f"{what} is a key of {' and '.join(homes)}" if homes else None
+
+
+def _fields(path: KeyPath) -> dict[str, FieldInfo]:
     """The keys that may stand in the table at a path."""
     table: type[Table] = WatchToml
     for part in path:

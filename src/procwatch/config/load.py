@@ -1,6 +1,7 @@
 """From a folder to a Project: find the files, read, merge, expand, check and translate them.
 
-Rule 1: all problems are told at once, sorted by their place; only what is not TOML at all is told alone.
+Rule 1: all problems are told at once, sorted by their place; only of a watch.toml that is not TOML at all nothing more
+is told, and beside such a watch.local.toml only what is wrong with each key of watch.toml.
 """
 
 from __future__ import annotations
@@ -82,8 +83,8 @@ def load(
     request = _Request(start, environ, env_files, concurrency)
     path = find(start) if file is None else start / file
     if _is_procfile(path):
-        return _load(request, path.parent, (), path)
-    return _load(request, path.parent, _read(request, path), None)
+        return _load(request, path.parent, Findings(Layers(())), {"project": {"procfile": path.name}})
+    return _load(request, path.parent, _read(request, path))
 
 
 def find(start: Path) -> Path:
@@ -104,8 +105,8 @@ def _is_procfile(path: Path) -> bool:
     return path.name == PROCFILE or path.name.startswith(f"{PROCFILE}.")
 
 
-def _read(request: _Request, path: Path) -> tuple[Source, ...]:
-    """watch.toml and, if there is one, the watch.local.toml beside it."""
+def _read(request: _Request, path: Path) -> Findings:
+    """watch.toml and, if there is one, the watch.local.toml beside it, with what is wrong if it is not TOML."""
     local = path.with_name(f"{path.stem}.local{path.suffix}")
     sources: list[Source] = []
     problems: list[Problem] = []
@@ -114,17 +115,16 @@ def _read(request: _Request, path: Path) -> tuple[Source, ...]:
             sources.append(read_toml(each, request.label(each)))
         except ConfigError as error:
             problems += error.problems
-    if problems:
+    if not any(source.path == path for source in sources):
         raise ConfigError(tuple(problems))
-    return tuple(sources)
+    return Findings(Layers(tuple(sources)), dict.fromkeys(problems), lacks_layer=bool(problems))
 
 
-def _load(request: _Request, folder: Path, sources: tuple[Source, ...], alone: Path | None) -> Loaded:
-    """Everything after reading; `alone` is a Procfile without a watch.toml."""
-    document: Document = {} if alone is None else {"project": {"procfile": alone.name}}
-    for source in sources:
+def _load(request: _Request, folder: Path, findings: Findings, document: Document | None = None) -> Loaded:
+    """Everything after reading; `document` is what stands for a Procfile without a watch.toml."""
+    document = document or {}
+    for source in findings.layers.sources:
         document = dict(_tables(overlay(document, long_form(source.document))))
-    findings = Findings(Layers(sources))
     try:
         return _understand(request, folder, document, findings)
     except EnoughError:
@@ -153,6 +153,9 @@ def _understand(request: _Request, folder: Path, document: Document, findings: F
         document = document | {"project": project | {"env_file": replaced(request.start, folder, request.env_files)}}
     variables = Variables(document, folder, request.environ, findings)
     expanded, right = _expand_and_check(document, variables, findings)
+    if findings.lacks_layer:
+        findings.notes.append("there may be more problems; what the files mean together could not be checked")
+        raise _config_error(findings)
     procfile = _procfile(request, folder, right, findings)
     parsed = WatchToml.model_validate(effective(right, procfile))
     copies, counted = _copies(request, procfile, variables, findings)
@@ -241,5 +244,5 @@ def _warnings(project: Project, folder: Path, procfile: Procfile | None, finding
     """What is allowed but probably not meant."""
     if not project.services and procfile is None and (folder / PROCFILE).is_file():
         message = 'no service here, and the Procfile beside it is not read; [project] procfile = "Procfile" takes it in'
-        return (findings.layers.problem((), message),)
-    return ()
+        return (*findings.warnings, findings.layers.problem((), message))
+    return tuple(findings.warnings)

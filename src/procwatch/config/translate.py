@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from procwatch.config.check import Findings
 from procwatch.config.layers import PROBE_KINDS
 from procwatch.config.locate import KeyPath
+from procwatch.config.on_disk import check_files
 from procwatch.config.procfile import Instance
 from procwatch.config.resolve import Names
 from procwatch.config.schema import (
@@ -25,7 +25,6 @@ from procwatch.config.schema import (
     UnitTable,
     WatchToml,
 )
-from procwatch.config.variables import read_or_report
 from procwatch.core import graph
 from procwatch.core.model import (
     DEFAULT_READY,
@@ -74,6 +73,7 @@ def translate(file: WatchToml, scope: Scope, env_files: tuple[str, ...]) -> Proj
     units: dict[str, Build | Service] = {**builds, **services}
     _check_manual(scope, file, units)
     _check_cycles(scope, units)
+    check_files(file, scope.folder, scope.names, _edges(units), scope.findings)
     default = _default(scope, file.project.default)
     if not units and not scope.findings.problems and not scope.names.copies:
         scope.report((), "nothing to run; declare a [build.NAME] or a [service.NAME], or name a Procfile in [project]")
@@ -131,7 +131,6 @@ def _default(scope: Scope, written: list[str]) -> tuple[str, ...]:
 
 def _build(scope: Scope, name: str, table: BuildTable) -> Build:
     path: KeyPath = ("build", name)
-    _check_files(scope, path, table)
     return Build(
         name=f"build.{name}",
         run=_run(scope, path, table),
@@ -167,7 +166,6 @@ def _all_services(scope: Scope, file: WatchToml) -> dict[str, Service]:
 def _services(scope: Scope, name: str, table: ServiceTable) -> list[Service]:
     """The service, or as many of it as `-c` asks for."""
     path: KeyPath = ("service", name)
-    _check_files(scope, path, table)
     if table.restart.max_delay < table.restart.min_delay:
         scope.report((*path, "restart"), "restart.max_delay is less than restart.min_delay")
     copies = scope.instances.get(name)
@@ -218,20 +216,6 @@ def _run(scope: Scope, path: KeyPath, table: UnitTable) -> Command:
 
 def _hooks(table: BuildHooksTable | ServiceHooksTable) -> dict[str, tuple[Command, ...]]:
     return {name: commands for name, commands in table if commands}
-
-
-def _check_files(scope: Scope, path: KeyPath, table: UnitTable) -> None:
-    """The working folder and the env files must be there: a start would only find out later."""
-    where = scope.folder / table.dir
-    try:
-        missing = None if where.is_dir() else "is not a folder" if where.exists() else "does not exist"
-    except OSError as error:
-        missing = f"cannot be read: {os.strerror(error.errno or 0).lower()}"
-    if missing:
-        scope.report((*path, "dir"), f'dir "{table.dir}" {missing}')
-    for index, name in enumerate(table.env_file):
-        report = partial(scope.report, (*path, "env_file", index))
-        read_or_report(scope.folder, name, report, scope.findings)
 
 
 # --- needs -----------------------------------------------------------------------------------------------------------

@@ -50,7 +50,7 @@ class Variables:
         self._files: dict[str, str] = {}
         # Names whose values have faults, and whether there may be names that are not known, for the same reason.
         self._faulty = {name for name in self._written if name not in self._edges}
-        self._is_partial = project is not table or env is not self._written
+        self._is_partial = findings.lacks_layer or project is not table or env is not self._written
         self._break_cycles()
         self._read_files(table)
         self._expand_env(self._edges)

@@ -16,7 +16,10 @@ def services(project: Project, words: Iterable[str]) -> tuple[str, ...]:
     """
     found: dict[str, None] = {}
     for word in words:
-        found.update(dict.fromkeys(_members(project, word)))
+        members = _members(project, word)
+        if not members:
+            raise UsageError(f'"{word}" stands for nothing: the group is empty, or -c leaves it out')
+        found.update(dict.fromkeys(members))
     return tuple(found)
 
 
@@ -39,6 +42,8 @@ def _members(project: Project, word: str) -> tuple[str, ...]:
         return project.groups[word]
     if f"build.{word}" in project.builds:
         raise UsageError(f'"{word}" is a build; to start only that build and what it needs say "build.{word}"')
+    if word.startswith("build."):
+        raise UsageError(f'there is no "{word}"; builds are: {", ".join(project.builds) or "none"}')
     known = [*(service.short for service in project.services.values()), *project.groups, *project.units]
     near = get_close_matches(word, known, n=1)
     hint = (
