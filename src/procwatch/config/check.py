@@ -133,14 +133,11 @@ def check(document: Document, findings: Findings) -> Document:
     right = without(document, findings.broken)
     while errors := _errors(right):
         found = [(_real_path(right, error["loc"]), error) for error in errors]
-        problems = [
-            _problem(right, path, error, findings)
-            for path, error in found
-            if not _is_follow_on(right, path, error, findings)
-        ]
+        for path, error in found:
+            if not _is_follow_on(right, path, error, findings):
+                message, on_key = _words(right, path, error)
+                findings.add(findings.at(path, message, on_key=on_key))
         findings.broken.update([findings.written(path) for path, _ in found])
-        for problem in problems:
-            findings.add(problem)
         right = without(document, findings.broken)
     return right
 
@@ -211,11 +208,6 @@ def shown(value: object) -> str:
     if isinstance(value, dict):
         return "a table"
     return "a list" if value else "an empty list"
-
-
-def _problem(document: Document, path: KeyPath, error: ErrorDetails, findings: Findings) -> Problem:
-    message, on_key = _words(document, path, error)
-    return findings.at(path, message, on_key=on_key)
 
 
 def _words(document: Document, path: KeyPath, error: ErrorDetails) -> tuple[str, bool]:

@@ -218,9 +218,7 @@ class UnitTable(Table):
         "Paths and patterns. A build runs when their content changes; a service restarts at any save.", default=[]
     )
     ignore: list[Ignore] = key("Patterns that this watch list does not see.", default=[])
-    dir: FilledText = key(
-        "Working folder, of its hooks too. It must exist, unless a needed build makes it.", default="."
-    )
+    dir: FilledText = key("Working folder, of its hooks too; it must exist, or a needed build makes it.", default=".")
     env: Variables = key("Environment variables; they win over the project's and procwatch's own.", default={})
     env_file: list[FilledText] = key(
         "Files of NAME=value lines, which must exist as `dir` must; the later one wins, and `env` wins over them.",
