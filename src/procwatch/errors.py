@@ -64,7 +64,8 @@ class Problem:
         head = printable(f"{place.file}:{place.line}:{place.column}: {self.message}")
         if self.source is None:
             return head
-        shown, column = _window(_visible(self.source), place.column)
+        shown, column = _window(self.source, place.column)
+        shown = _visible(shown)
         number = str(place.line)
         indent = "".join("\t" if char == "\t" else " " for char in shown[: column - 1])
         squiggle = "^" * max(1, min(place.width, len(shown) - column + 1))
