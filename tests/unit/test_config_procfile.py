@@ -238,6 +238,14 @@ def test_a_procfile_without_a_name_hides_only_what_it_may_hold(tmp_path: Path, n
     assert told_of(tmp_path)[1:] == TOLD_OF_FAULTS
 
 
+def test_a_wrong_default_that_the_release_adds_to_is_told(tmp_path: Path) -> None:
+    (tmp_path / "watch.toml").write_text(
+        "[project]\nprocfile = 'Procfile'\n[defaults.service]\nneeds = { x = '${NOPE}' }\n"
+        "[build.release]\nmanual = true\n"
+    )
+    assert [line.split(":")[1] for line in told(tmp_path, THREE)] == ["4", "4", "4", "4"]
+
+
 def test_a_procfile_that_was_asked_for_by_name_is_told_without_a_table(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^Procfile\.dev: no such file$"):
         load(tmp_path, file=Path("Procfile.dev"), environ={})

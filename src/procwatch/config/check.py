@@ -115,7 +115,8 @@ class Findings:
         """The index, broken entries counted, of an entry of the list at `path`, or of the default that stands there."""
         if within_unit(path) and path[0] != "defaults" and not self.layers.has(path):
             path = ("defaults", path[0], *path[2:])
-        for broken in sorted(int(each[-1]) for each in self.broken if each[:-1] == path):
+        entries = [each[-1] for each in self.broken if each[:-1] == path]
+        for broken in sorted(entry for entry in entries if isinstance(entry, int)):
             if broken <= index:
                 index += 1
         return index
