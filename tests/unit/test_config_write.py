@@ -255,15 +255,49 @@ def test_a_web_app_of_python_is_served(tmp_path: Path, files: dict[str, str], co
     project = started(tmp_path, files)
     assert service(project, "shop").run == command
     assert service(project, "shop").port == 8000
-    assert "pyproject.toml" in service(project, "shop").watch
+    watching = build(project, "shop") if "build.shop" in project.builds else service(project, "shop")
+    assert "pyproject.toml" in watching.watch
+
+
+@pytest.mark.parametrize(
+    ("files", "command", "env"),
+    [
+        ({"app/main.py": "app = FastAPI()\n"}, ("python", "-c", "import app.main"), {}),
+        (
+            {"src/shop/web.py": "app = FastAPI()\n", "uv.lock": ""},
+            ("uv", "run", "python", "-c", "import shop.web"),
+            {"PYTHONPATH": "src"},
+        ),
+        (
+            {"main.py": "app = FastAPI()\n", ".venv/bin/python": ""},
+            (".venv/bin/python", "-c", "import main"),
+            {},
+        ),
+    ],
+)
+def test_an_app_of_python_is_moved_to_only_when_it_can_be_imported(
+    tmp_path: Path, files: dict[str, str], command: tuple[str, ...], env: dict[str, str]
+) -> None:
+    project = started(tmp_path, {"pyproject.toml": pyproject("fastapi"), **files})
+    assert build(project, "shop").run == command
+    assert build(project, "shop").env == env
+    assert needs(service(project, "shop")) == ["build.shop"]
+    assert service(project, "shop").run[0] == command[0]
+
+
+def test_an_app_of_python_that_is_not_found_is_restarted_by_its_sources(tmp_path: Path) -> None:
+    project = started(tmp_path, {"pyproject.toml": pyproject("fastapi")})
+    assert not project.builds
+    assert service(project, "shop").watch == ("**/*.py", "pyproject.toml")
 
 
 def test_scripts_of_a_python_project_are_services(tmp_path: Path) -> None:
     text = pyproject(more='[project.scripts]\nshop-worker = "shop:main"\n')
     project = started(tmp_path, {"pyproject.toml": text, "src/shop/__init__.py": "", ".venv/x.py": ""})
     assert service(project, "shop-worker").run == ("shop-worker",)
-    assert service(project, "shop-worker").watch == ("src/**/*.py", "pyproject.toml")
-    assert service(project, "shop-worker").ignore == (".venv",)
+    assert build(project, "shop-worker").run == ("python", "-c", "import shop")
+    assert build(project, "shop-worker").watch == ("src/**/*.py", "pyproject.toml")
+    assert build(project, "shop-worker").ignore == (".venv",)
 
 
 # --- procfile, and several at once -----------------------------------------------------------------------------------

@@ -127,20 +127,20 @@ class LogTable(Table):
 
 
 class BuildHooksTable(Table):
-    """Commands around a build; an empty string is none."""
+    """Commands around a build; an empty string is none. Their output is shown when they fail."""
 
     pre_build: Commands = key("Before `run`; a failure fails the build.", default="")
     post_build: Commands = key("After `run` has succeeded; a failure fails the build.", default="")
-    build_failed: Commands = key("After the build has failed.", default="")
+    build_failed: Commands = key("After the build has failed; a failure changes nothing.", default="")
 
 
 class ServiceHooksTable(Table):
-    """Commands around a service's life; an empty string is none."""
+    """Commands around a service's life; an empty string is none. Their output is shown when they fail."""
 
     pre_start: Commands = key("Before the start, while the old one still serves; a failure stops nothing.", default="")
     post_start: Commands = key("After the service has become ready.", default="")
     pre_stop: Commands = key("Before the stop signal.", default="")
-    post_stop: Commands = key("After the service has ended.", default="")
+    post_stop: Commands = key("After the service has been stopped, before the next one starts.", default="")
     crashed: Commands = key("After the service has ended without being asked to.", default="")
 
 
@@ -231,7 +231,8 @@ class BuildTable(UnitTable):
 
     timeout: Span | None = key("How long the build with its hooks may take. Default: no limit.")
     on_change: Annotated[Literal["restart", "finish"], OneOf()] = key(
-        'A change during the run: "restart" stops the stale run, "finish" lets it end and runs again.',
+        'A change during the run: "restart" stops the stale run, "finish" lets it end and runs again. A run after '
+        "three that were stopped in a row is let end, is used although it lacks the last edits, and runs again.",
         default="restart",
     )
     at_start: Annotated[Literal["always", "changed", "never"], OneOf()] = key(

@@ -69,6 +69,11 @@ def escaped(text: str) -> str:
     return text.replace("$", "$$")
 
 
+def table(value: object) -> Document:
+    """The value if it is a table; an empty one for all else: manifests are other tools' to check."""
+    return value if isinstance(value, dict) else {}
+
+
 def sources(folder: Path, patterns: Iterable[str]) -> Iterable[tuple[Path, str]]:
     """Files that match, with the beginning of their text; those of tools and tests are left out."""
     seen = 0

@@ -12,7 +12,8 @@ from procwatch.config.procfile import Process, read_procfile
 from procwatch.config.source import Document
 from procwatch.config.starter import Detect, Part, chooser, clean, escaped, go
 from procwatch.config.starter_cargo import cargo
-from procwatch.config.starter_script import node, python
+from procwatch.config.starter_node import node
+from procwatch.config.starter_python import python
 from procwatch.errors import ConfigError, ProcwatchError, RefusedError, UsageError
 
 # What is looked for, in the order in which it is written.
