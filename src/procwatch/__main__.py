@@ -14,6 +14,10 @@ def main() -> None:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     _open_missing()
+    if "start" in sys.argv:
+        from procwatch.runtime.guardian import stand_guard
+
+        stand_guard()
     from procwatch.cli import main as run
 
     run()

@@ -19,6 +19,7 @@ from procwatch.runtime.census import become_subreaper
 from procwatch.runtime.effects import Surroundings
 from procwatch.runtime.engine import Engine, Parts
 from procwatch.runtime.gate import Gate
+from procwatch.runtime.guardian import is_orphan
 from procwatch.runtime.inputs import Inputs
 from procwatch.runtime.store import Store
 from procwatch.runtime.tree import Forest
@@ -118,7 +119,10 @@ def _on_signals(engine: Engine, forest: Forest) -> None:
 
     def asked(number: int) -> None:
         now_s = loop.time()
-        if not since:
+        if is_orphan():
+            engine.stop(128 + number)
+            kills.append(loop.create_task(engine.kill()))
+        elif not since:
             engine.stop(128 + number)
             since.append(now_s)
         elif now_s - since[0] > _SAME_SIGNAL_S and not kills:

@@ -19,6 +19,7 @@ from typing import Any
 from procwatch.core.messages import Remember
 from procwatch.core.state import Remembered
 from procwatch.errors import RefusedError
+from procwatch.runtime.guardian import front_pid
 
 FOLDER = ".procwatch"
 _VERSION = 1
@@ -64,7 +65,7 @@ class Store:
             return
         with suppress(OSError):  # a full disk: the id is only for the message of whoever is refused
             os.ftruncate(self._lock, 0)
-            os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+            os.pwrite(self._lock, f"{front_pid()}\n".encode(), 0)
 
     def close(self) -> None:
         """Give the lock back and remove what was for this run only."""

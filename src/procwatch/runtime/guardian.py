@@ -1,0 +1,135 @@
+"""Outlive the supervisor, and end whatever it leaves: `procwatch start` is two processes, this one is the parent.
+
+Rule 1: nothing heavy is imported and no thread started before the fork: this process stays small, and does nothing.
+Rule 2: what the supervisor has started is below this process for good: when the supervisor is gone, be it by SIGKILL,
+        all of that is killed in rounds until nothing is left.
+Rule 3: the supervisor watches over its parent likewise (`is_orphan`): whichever of the two is killed, all ends.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import time
+
+# PR_SET_PDEATHSIG and PR_SET_CHILD_SUBREAPER of prctl(2).
+_SET_PDEATHSIG = 1
+_SET_CHILD_SUBREAPER = 36
+# si_code of a signal that the terminal sends for a key: the supervisor, in the same group, has got it too. The hang-up
+# of a terminal goes to the session's first process alone, which may be this one.
+_SI_KERNEL = 128
+_KEYS = frozenset({signal.SIGINT, signal.SIGQUIT})
+_PASSED_ON = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT})
+_HEARD = _PASSED_ON | {signal.SIGCHLD}
+# What is still there after so long hangs in the kernel, or belongs to another user.
+_KILL_LIMIT_S = 10.0
+_ROUND_S = 0.005
+
+# Who watches over this process; None where nobody does.
+_guardian: int | None = None
+
+
+def stand_guard() -> None:
+    """Fork: returns in the child, which is the supervisor. The parent never returns, and ends as the child does.
+
+    Where the system cannot give orphans to anybody but init (macOS) it does nothing: `is_orphan` is always false.
+    """
+    global _guardian  # noqa: PLW0603 - a process has one parent
+    if sys.platform != "linux":
+        return
+    libc = ctypes.CDLL(None)
+    if libc.prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)
+    guardian = os.getpid()
+    child = os.fork()
+    if child:
+        _guard(child)
+    # TERM is deadly until the supervisor has its own handlers, and asks `is_orphan` from then on.
+    libc.prctl(_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != guardian:
+        os.kill(os.getpid(), signal.SIGKILL)
+    _guardian = guardian
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def front_pid() -> int:
+    """The process that the user has started, and sends signals to."""
+    return os.getpid() if _guardian is None else _guardian
+
+
+def is_orphan() -> bool:
+    """Whether this process had a guardian, and that has been killed."""
+    return _guardian is not None and os.getppid() != _guardian
+
+
+def _guard(child: int) -> None:
+    """Pass signals on until the child has ended, end what it has left, and end as it did."""
+    _let_go()
+    code = os.waitstatus_to_exitcode(_wait_for(child))
+    left = _end_all()
+    if code < 0 and -code not in _PASSED_ON:
+        ended = "what it had started cannot be ended" if left else "what it had started has been ended"
+        _tell(f"procwatch was killed by {signal.Signals(-code).name}; {ended}")
+    if code < 0 and -code in _PASSED_ON:
+        # Ended by the signal itself, as a shell wants to know: a script that was interrupted must not go on.
+        signal.signal(-code, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HEARD)
+        os.kill(os.getpid(), -code)
+    os._exit(code if code >= 0 else 128 - code)
+
+
+def _let_go() -> None:
+    """Hold neither end of a pipe: who reads procwatch's output sees its end when the supervisor has ended."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, 0)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+
+
+def _wait_for(child: int) -> int:
+    """The status with which the child has ended. It is waited for here alone, so its id is its own until then."""
+    while True:
+        heard = signal.sigwaitinfo(_HEARD)
+        by_key = heard.si_signo in _KEYS and heard.si_code == _SI_KERNEL
+        if heard.si_signo in _PASSED_ON and not by_key:
+            os.kill(child, heard.si_signo)
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return status
+
+
+def _tell(line: str) -> None:
+    try:
+        os.write(2, f"{line}\n".encode())
+    except OSError:  # nobody is there to be told
+        return
+
+
+def _end_all() -> bool:
+    """Kill and reap everything below this process; whether something is left that cannot be ended."""
+    end_s = time.monotonic() + _KILL_LIMIT_S
+    while left := _reap():
+        if time.monotonic() > end_s:
+            break
+        from procwatch.runtime import census  # noqa: PLC0415 - only when something is left: see rule 1
+
+        for member in census.descendants(os.getpid()):
+            try:
+                census.send(member, signal.SIGKILL)
+            except PermissionError:  # another user's: nobody but that user can end it
+                continue
+        time.sleep(_ROUND_S)
+    return left
+
+
+def _reap() -> bool:
+    """Take the status of every child that has ended; whether there is any child left."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return False
+    return True

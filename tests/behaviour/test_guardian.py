@@ -1,0 +1,140 @@
+"""Whatever ends procwatch, and however hard, nothing that it has started is left."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from procwatch.runtime import census
+from tests.behaviour.conftest import Start
+from tests.rig.live import DEADLINE_S, Live, clean_environment, left_over, write
+from tests.rig.obey import alive
+
+# Writes down who it is, and stays.
+NOTE = "echo $$ >> pids; exec sleep 1000\n"
+# A plain service, one that ignores the stop signals, ones whose children hide (in a session of their own, without
+# parents, without an environment), and what a successful build leaves.
+TOML = """
+[service.plain]
+run = "exec sh note"
+[service.stubborn]
+run = 'echo $$ >> pids; trap "" INT TERM HUP; while :; do sleep 1000; done'
+[service.hiding]
+run = "setsid sh note & (setsid sh -c '(setsid sh note &)' &) ; (env -i setsid sh note &) ; exec sh note"
+[build.daemon]
+run = "(setsid sh note &)"
+watch = ["src"]
+"""
+PROCESSES = 7
+# "everything it started ends within two seconds" (contract, Stop), and a good deal more for a loaded machine.
+ENDS_WITHIN_S = 10.0
+
+
+def pids(project: Path) -> list[int]:
+    file = project / "pids"
+    return [int(line) for line in file.read_text().split()] if file.exists() else []
+
+
+def supervisor_of(guardian: int) -> int:
+    """The process that does the work: the guardian's only child."""
+    (child,) = (one.pid for one in census.descendants(guardian) if one.parent == guardian)
+    return child
+
+
+def running(project: Path, start: Start) -> Live:
+    write(project / "watch.toml", TOML)
+    write(project / "note", NOTE)
+    write(project / "src/a", "1")
+    live = start()
+    live.until(lambda: len(pids(project)) == PROCESSES, "all processes")
+    return live
+
+
+def ends(condition: Callable[[], bool]) -> None:
+    """Wait until all is gone."""
+    end_s = time.monotonic() + ENDS_WITHIN_S
+    while not condition():
+        assert time.monotonic() < end_s
+        os.sched_yield()
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(project: Path) -> Iterator[None]:
+    yield
+    left = [pid for pid in pids(project) if alive(pid)]
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert not left
+
+
+@pytest.mark.parametrize("_time", range(3))
+def test_a_supervisor_that_is_killed_leaves_nothing(project: Path, start: Start, _time: int) -> None:
+    live = running(project, start)
+    os.kill(supervisor_of(live.process.pid), signal.SIGKILL)
+    assert live.ended() == 137
+    assert not [pid for pid in pids(project) if alive(pid)]
+    assert live.stderr() == "procwatch was killed by SIGKILL; what it had started has been ended\n"
+
+
+@pytest.mark.parametrize("_time", range(3))
+def test_a_guardian_that_is_killed_leaves_nothing(project: Path, start: Start, _time: int) -> None:
+    live = running(project, start)
+    supervisor = supervisor_of(live.process.pid)
+    live.process.kill()
+    assert live.ended() == 137
+    ends(lambda: not alive(supervisor))
+    assert not [pid for pid in pids(project) if alive(pid)]
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGQUIT, 131)]
+)
+def test_a_signal_to_either_ends_both_and_leaves_nothing(
+    project: Path, start: Start, number: signal.Signals, code: int
+) -> None:
+    live = running(project, start)
+    os.kill(live.process.pid if number != signal.SIGTERM else supervisor_of(live.process.pid), number)
+    time_s = time.monotonic()
+    live.until(lambda: time.monotonic() > time_s + 0.3 or live.process.poll() is not None, "the moment after")
+    if live.process.poll() is None:
+        live.process.send_signal(signal.SIGINT)  # the stubborn one has a grace of ten seconds
+    assert live.ended() == code
+    assert not [pid for pid in pids(project) if alive(pid)]
+
+
+def in_terminal(project: Path) -> tuple[subprocess.Popen[bytes], int]:
+    """procwatch as the only program of a terminal; the terminal's other end."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        ["setsid", "--ctty", sys.executable, "-m", "procwatch", "start"], cwd=project, env=clean_environment(),
+        stdin=theirs, stdout=theirs, stderr=theirs,
+    )  # fmt: skip
+    os.close(theirs)
+    return process, ours
+
+
+@pytest.mark.parametrize(("ending", "code"), [("key", 130), ("closed", 129)])
+def test_the_terminals_ctrl_c_and_its_end_are_one_signal_for_both(project: Path, ending: str, code: int) -> None:
+    write(
+        project / "watch.toml", '[service.web]\nrun = "exec sleep 1000"\nhooks = { pre_stop = "echo stop >> stops" }\n'
+    )
+    process, terminal = in_terminal(project)
+    output = b""
+    while b"started" not in output:
+        output += os.read(terminal, 4096)
+    if ending == "key":
+        os.write(terminal, b"\x03")
+        while b"stopping" not in output:
+            output += os.read(terminal, 4096)
+    os.close(terminal)
+    assert process.wait(DEADLINE_S) in {code, -(code - 128)}
+    ends(lambda: not left_over(project))
+    assert (project / "stops").read_text() == "stop\n"
