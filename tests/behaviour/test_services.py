@@ -205,6 +205,20 @@ stop = { grace = "200ms" }
     assert not alive(pid)
 
 
+def test_a_stop_that_takes_long_names_who_holds_it_up_and_what_comes_next(project: Path, start: Start) -> None:
+    write(project / "watch.toml", """
+[service.db]
+run = 'trap "" INT; while :; do sleep 1; done'
+stop = { signal = "SIGINT", grace = "3s" }
+""")  # fmt: skip
+    live = start(json_events=False)
+    live.shows("service.db started")
+    live.process.send_signal(signal.SIGTERM)
+    live.shows("service.db has not ended 1 s after SIGINT; SIGKILL in 2 s; Ctrl-C again to kill now")
+    assert live.ended() == 143
+    assert live.text().count("has not ended") == 1
+
+
 def test_the_stop_signal_is_the_one_that_was_asked_for(project: Path, start: Start) -> None:
     write(project / "watch.toml", """
 [service.web]

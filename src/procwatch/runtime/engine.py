@@ -24,6 +24,7 @@ from procwatch.runtime import instance as life
 from procwatch.runtime.assigned import Occasion
 from procwatch.runtime.effects import Surroundings
 from procwatch.runtime.inputs import Inputs
+from procwatch.runtime.patience import Patience
 from procwatch.runtime.spawn import Process, Sink
 from procwatch.runtime.steps import HOOK_LIMIT_S, run_build, run_hook
 from procwatch.runtime.store import Store
@@ -100,6 +101,7 @@ class Engine:
         self._exit_code: int | None = None
         self._hurried = False
         self._killing = False
+        self._patience = Patience(parts.world.report, lambda: self.state.exit_code is not None)
 
     def tell(self, event: msg.Event) -> None:
         """Put an event on the queue; to be called in the loop's thread."""
@@ -320,7 +322,8 @@ class Engine:
         try:
             await self._stop_hook(action, "pre_stop")
             task.cancel()
-            await asyncio.wait([task])
+            with self._patience.waiting(name, self._project.services[name].stop):
+                await asyncio.wait([task])
             await self._stop_hook(action, "post_stop", self._ends.get(name))
         finally:
             self._stopping.discard(name)
