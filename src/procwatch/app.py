@@ -119,16 +119,16 @@ def _on_signals(engine: Engine, forest: Forest) -> None:
 
     def asked(number: int) -> None:
         now_s = loop.time()
-        if is_orphan():
-            engine.stop(128 + number)
-            kills.append(loop.create_task(engine.kill()))
-        elif not since:
+        if not since:
             engine.stop(128 + number)
             since.append(now_s)
-        elif now_s - since[0] > _SAME_SIGNAL_S and not kills:
+        again = now_s - since[0] > _SAME_SIGNAL_S
+        if (again or is_orphan()) and all(kill.done() for kill in kills):
             kills.append(loop.create_task(engine.kill()))
 
     for number in _ENDING:
+        if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+            continue  # nohup: it is to outlive its terminal
         loop.add_signal_handler(number, asked, number)
     loop.add_signal_handler(signal.SIGCHLD, forest.reap)
     # A flood of signals fills the pipe that wakes the loop. Python's warning about that is made inside the signal

@@ -195,6 +195,46 @@ watch = ["next"]
     live.wait("build_failed", "build.app", times=2)
 
 
+def test_content_that_went_another_way_and_back_during_the_run_is_built_again(project: Path, start: Start) -> None:
+    read = "touch begun; until test -e read; do sleep 0.02; done; cp src/version built; touch done"
+    wait = "; until test -e go; do sleep 0.02; done"
+    toml = f'[build.app]\nrun = "{read}{wait}"\nwatch = ["src/**"]\non_change = "finish"\n'
+    write(project / "watch.toml", toml)
+    save(project, "one")
+    live = start()
+    live.until((project / "begun").exists, "the run")
+    save(project, "two")
+    live.wait("files_changed")
+    write(project / "read", "")
+    live.until((project / "done").exists, "the read")
+    save(project, "one")
+    live.wait("files_changed", times=2)
+    write(project / "go", "")
+    live.wait("build_succeeded")
+    assert (project / "built").read_text() == "one\n"
+
+
+def test_a_manual_build_does_not_follow_the_one_that_it_needs(project: Path, start: Start) -> None:
+    write(project / "watch.toml", """
+[build.app]
+run = "true"
+watch = ["src/**"]
+[build.seed]
+run = "echo seeded >> log"
+needs = ["build.app"]
+manual = true
+""")  # fmt: skip
+    save(project, "one")
+    live = start("build.seed")
+    live.wait("build_succeeded", "build.seed")
+    save(project, "two")
+    live.wait("build_succeeded", "build.app", times=2)
+    save(project, "three")
+    live.wait("build_succeeded", "build.app", times=3)
+    assert live.stop() == 130
+    assert (project / "log").read_text() == "seeded\n"
+
+
 DIAMOND = """
 [build.lib]
 run = "cp src/lib lib.out"

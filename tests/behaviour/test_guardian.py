@@ -43,9 +43,9 @@ def pids(project: Path) -> list[int]:
     return [int(line) for line in file.read_text().split()] if file.exists() else []
 
 
-def supervisor_of(guardian: int) -> int:
-    """The process that does the work: the guardian's only child."""
-    (child,) = (one.pid for one in census.descendants(guardian) if one.parent == guardian)
+def supervisor_of(guardian: int, *others: int) -> int:
+    """The process that does the work: the guardian's only child besides `others`."""
+    (child,) = (one.pid for one in census.descendants(guardian, others) if one.parent == guardian)
     return child
 
 
@@ -108,6 +108,20 @@ def test_a_signal_to_either_ends_both_and_leaves_nothing(
         live.process.send_signal(signal.SIGINT)  # the stubborn one has a grace of ten seconds
     assert live.ended() == code
     assert not [pid for pid in pids(project) if alive(pid)]
+
+
+def test_what_its_shell_had_started_before_it_is_none_of_its_business(project: Path) -> None:
+    """As in a container: `sh -c 'agent & exec procwatch start'`."""
+    write(project / "watch.toml", '[service.web]\nrun = "touch up; exec sleep 1000"\n')
+    script = f"sleep 1000 & echo $! > agent; exec {sys.executable} -m procwatch start"
+    procwatch = subprocess.Popen(["sh", "-c", script], cwd=project, env=clean_environment(), stdout=subprocess.DEVNULL)
+    ends((project / "up").exists)
+    agent = int((project / "agent").read_text())
+    os.kill(supervisor_of(procwatch.pid, agent), signal.SIGKILL)
+    assert procwatch.wait(DEADLINE_S) == 137
+    assert alive(agent)
+    os.kill(agent, signal.SIGKILL)
+    assert not left_over(project)
 
 
 def in_terminal(project: Path) -> tuple[subprocess.Popen[bytes], int]:

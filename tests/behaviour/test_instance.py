@@ -23,7 +23,7 @@ from procwatch.core.model import (
     StopPolicy,
     TcpProbe,
 )
-from procwatch.runtime.instance import Ended, Launch, Ready, Report, Started, Unready, run_instance
+from procwatch.runtime.instance import Ended, Ending, Launch, Ready, Report, Started, Unready, run_instance
 from tests.rig import obey
 from tests.rig.obey import PATIENT, QUICK, STUBBORN, Recorder, Stage, alive, play
 
@@ -95,6 +95,7 @@ def test_an_end_before_it_is_ready_is_just_an_end(tmp_path: Path, probe: DelayPr
     async def scene(stage: Stage, life: Life) -> None:
         life.begin(Launch(stage.spec("echo bye; exit 3"), probe), stage)
         await life.next(Started)
+        await life.next(Ending)
         assert (await life.next(Ended)).exit == Exit(3, "exit 3")
         assert life.sink.text == "bye\n"
         assert life.sink.finished == [True]
@@ -165,6 +166,7 @@ def test_its_end_waits_for_what_its_leader_left(tmp_path: Path) -> None:
         await life.next(Started)
         await life.sink.until("pid ")
         (stage.folder / "gate").write_text("go\n")
+        await life.next(Ending)
         assert (await life.next(Ended)).exit == Exit(9, "exit 9")
         assert not alive(life.sink.pids()[0])
         assert "told to end" in life.sink.text

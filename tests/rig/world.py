@@ -116,7 +116,7 @@ class World:
 
     def touch_service(self, name: str) -> None:
         """A file of a service's own `watch` is written."""
-        self.send(msg.FilesChanged(("trigger",), {}, frozenset({name})))
+        self.send(msg.FilesChanged(("trigger",), {}, {name: ("trigger",)}))
 
     def crash(self, name: str, code: int = 1) -> None:
         """The running instance ends by itself."""
@@ -297,7 +297,7 @@ class World:
             if state.due and state.activity == "idle" and not state.check:
                 assert made.holds.get(name), f"{name} waits in silence"
         for name, standing in Draft(self.project, made.state, self.now_s).standings().items():
-            if standing == "busy":
+            if standing == "busy" and not self.project.builds[name].manual:
                 assert any(self._will_move(other) for other in {name, *self._needed(name)}), f"{name} is stuck"
         for name, unit in made.state.services.items():
             if unit.due and unit.phase not in ALIVE and not unit.check:

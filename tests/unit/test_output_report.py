@@ -440,10 +440,14 @@ def test_quiet_tells_failures_and_nothing_else() -> None:
 def test_a_success_says_which_services_stay_and_what_it_lacks() -> None:
     world = _World()
     stays = "service.api stays on run 2 (the same content)"
-    world.tell(_started("build.api"), replace(_built("build.api"), effect=stays))
+    same = replace(_built("build.api"), effect=stays, names=("service.api",))
+    world.tell(_started("build.api"), same)
     world.settle()
     assert world.new_lines() == [f"build.api succeeded in 1.3 s; {stays}"]
-    world.tell(_started("build.api"), replace(_built("build.api"), effect=stays), _ready("service.api", 3))
+    world.tell(_started("build.api"), same, _ready("service.api-worker", 1))
+    world.settle()
+    assert world.new_lines() == [f"build.api succeeded in 1.3 s: service.api-worker started (ready in 0.2 s); {stays}"]
+    world.tell(_started("build.api"), same, _ready("service.api", 3))
     world.settle()
     assert world.new_lines() == ["build.api succeeded in 1.3 s: service.api started (ready in 0.2 s)"]
     world.tell(_started("build.api"), replace(_built("build.api"), reason="without the last edits"))

@@ -54,7 +54,8 @@ def _judge_running(draft: Draft, build: Build, event: msg.InputsChecked) -> None
     state = draft.builds[build.name]
     if event.digest == state.run_digest:
         draft.set_build(build.name, due=False, force=False, changed=())
-        _skipped(draft, build.name, state, "the same content as when this run started")
+        if not state.run_changed:
+            _skipped(draft, build.name, state, "the same content as when this run started")
         return
     draft.set_build(build.name, edited_s=draft.now_s)
     own_doing = state.rounds >= _SUSPECTED_ROUNDS and state.suspects.issuperset(event.changed)
@@ -162,21 +163,28 @@ def note_finish(draft: Draft, event: msg.BuildFinished) -> None:
 def judge(draft: Draft, build: Build, needs_fresh: bool) -> None:
     """Use the outcome of a run that has ended, or drop it because it is outdated."""
     state = draft.builds[build.name]
-    current = state.digest == state.run_digest and draft.wanted_key(build) == state.run_key
+    same = state.digest == state.run_digest and draft.wanted_key(build) == state.run_key
+    # Content that went another way and back may have been read on the way; a second time is the build's own doing.
+    current = same and (not state.run_changed or state.wavered)
     rounds, suspects = _count_round(state)
-    draft.set_build(build.name, activity="idle", rounds=rounds, suspects=suspects, outcome=None)
-    if current and (needs_fresh or state.stops >= STOPS_LIMIT):
-        draft.set_build(build.name, due=False, changed=(), stops=0, offered=not needs_fresh)
+    draft.set_build(
+        build.name, activity="idle", rounds=rounds, suspects=suspects, outcome=None, wavered=same and not current
+    )
+    if build.manual or (current and (needs_fresh or state.stops >= STOPS_LIMIT)):
+        draft.set_build(build.name, due=False, changed=(), stops=0, offered=not needs_fresh and not build.manual)
         _use(draft, build, state, state.run_key)
+        if state.run_changed:
+            _distrust(draft, build.name)
     elif rounds >= LOOP_ROUNDS:
         _park(draft, build, state, min(suspects))
     elif _counts_all_the_same(state):
         draft.set_build(build.name, offered=isinstance(state.outcome, msg.Succeeded), stops=0)
         _use(draft, build, state, state.run_key, "without the edits that kept coming meanwhile; it runs again")
+        _distrust(draft, build.name)
         draft.set_build(build.name, due=True, looked=False, news=True)
     else:
         draft.set_build(build.name, due=True, looked=False, stops=state.stops + 1, changed=_still_to_build(state))
-        reason = f"outdated when it ended: {_because(tuple(sorted(state.run_changed)))}"
+        reason = f"outdated when it ended: {_because(tuple(sorted(state.run_changed)), _why_not_fresh(draft, build))}"
         draft.actions.append(
             msg.Notice("build_cancelled", build.name, run=state.run, reason=reason, duration_s=state.duration_s)
         )
@@ -208,11 +216,15 @@ def _park(draft: Draft, build: Build, state: BuildState, path: str) -> None:
     draft.actions.append(
         msg.Notice("build_loop", build.name, run=state.run, reason=reason, effect=effect, paths=(path,))
     )
-    key = draft.wanted_key(build)
-    _use(draft, build, state, key)
-    # What it came to is not of this content, whoever changed that: the next save, or start of procwatch, builds it.
-    draft.set_build(build.name, clean=False)
-    draft.actions.append(msg.Remember(build.name, key, clean=False, run=state.run))
+    _use(draft, build, state, draft.wanted_key(build))
+    _distrust(draft, build.name)
+
+
+def _distrust(draft: Draft, name: str) -> None:
+    """What it came to may be of other content than its key says: the next save, or start of procwatch, builds again."""
+    draft.set_build(name, clean=False)
+    state = draft.builds[name]
+    draft.actions.append(msg.Remember(name, state.key, clean=False, run=state.run))
 
 
 def _use(draft: Draft, build: Build, state: BuildState, key: str | None, but: str | None = None) -> None:
@@ -229,15 +241,17 @@ def _succeed(draft: Draft, build: Build, state: BuildState, key: str | None, but
     same = key is not None and key == state.key
     _settle(draft, name, key=key, clean=True, failure=None)
     draft.set_build(name, failures=0)
-    for user in draft.below(name):
+    for user in () if same else draft.below(name):
         if user in draft.services:
             draft.set_service(user, changed=joined(draft.services[user].changed, state.run_paths))
-    effect = _what_runs_on(draft, name) if same else None
+    stays = _running_below(draft, name) if same else ()
+    words = ", ".join(f"{user} stays on run {draft.services[user].instance}" for user in stays)
     draft.actions.append(
         msg.Notice(
-            "build_succeeded", name, run=run, exit_code=0, duration_s=state.duration_s, reason=but, effect=effect
+            "build_succeeded", name, run=run, exit_code=0, duration_s=state.duration_s, reason=but,
+            effect=f"{words} (the same content)" if stays else None, names=stays,
         )
-    )
+    )  # fmt: skip
     if state.failures:
         times = "one failure" if state.failures == 1 else f"{state.failures} failures"
         draft.actions.append(msg.Notice("build_fixed", name, run=run, reason=f"after {times}"))
@@ -267,11 +281,9 @@ def _fail(draft: Draft, build: Build, state: BuildState, failed: msg.Failed, key
         )
 
 
-def _what_runs_on(draft: Draft, name: str) -> str | None:
-    """The services that run what the build has come to once more."""
-    services = [user for user in draft.below(name) if user in draft.services and draft.services[user].ready]
-    stays = [f"{user} stays on run {draft.services[user].instance}" for user in services]
-    return f"{', '.join(stays)} (the same content)" if stays else None
+def _running_below(draft: Draft, name: str) -> tuple[str, ...]:
+    """The services that need a build and serve now."""
+    return tuple(user for user in draft.below(name) if user in draft.services and draft.services[user].ready)
 
 
 def _what_stays(draft: Draft, name: str) -> str | None:
@@ -287,9 +299,16 @@ def joined(first: tuple[str, ...], then: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*first, *then)))
 
 
-def _because(paths: tuple[str, ...]) -> str:
+def _why_not_fresh(draft: Draft, build: Build) -> str:
+    """What a run lacked whose own inputs have stayed the same."""
+    standings = draft.standings()
+    other = next((need.name for need in build.build_needs if standings[need.name] != "fresh"), None)
+    return f"{other} is not what it was" if other else "its inputs changed"
+
+
+def _because(paths: tuple[str, ...], otherwise: str = "its inputs changed") -> str:
     """The paths that changed, in words."""
     if not paths:
-        return "its inputs changed"
+        return otherwise
     more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
     return f"{paths[0]}{more} changed"

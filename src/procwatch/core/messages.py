@@ -7,7 +7,7 @@ Rule 2: a `Notice` is the one public form of "something happened": text, `--json
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from procwatch.core.model import Exit
@@ -25,13 +25,13 @@ class FilesChanged:
     """A batch of changes ended.
 
     `paths` are relative to the project's folder. `readers`: unit -> its changed paths, for builds that watch them and
-    for whatever reads a changed env file. `touched`: services whose own `watch` matches. `definitions`: those of the
-    paths that the project was read from.
+    for whatever reads a changed env file. `touched`: the same for services whose own `watch` matches. `definitions`:
+    those of the paths that the project was read from.
     """
 
     paths: tuple[str, ...]
     readers: Mapping[str, tuple[str, ...]]
-    touched: frozenset[str] = frozenset()
+    touched: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     definitions: frozenset[str] = frozenset()
 
 

@@ -98,7 +98,14 @@ def _record(draft: Draft, event: msg.Event) -> None:
         case msg.TimerFired(name) if name in draft.builds:
             builds.note_pause_over(draft, event)
         case _ if event.name in draft.services:
-            _step(draft, event.name, event)
+            _note_service(draft, event.name, event)
+
+
+def _note_service(draft: Draft, name: str, event: life.ServiceEvent) -> None:
+    if isinstance(event, msg.InstanceEnded) and draft.state.exit_code is not None:
+        # All is being stopped: one that ends before it is asked to is not restarted, and is no crash.
+        draft.set_service(name, phase=Phase.STOPPING)
+    _step(draft, name, event)
 
 
 def _note_changes(draft: Draft, event: msg.FilesChanged) -> None:
@@ -114,7 +121,8 @@ def _note_changes(draft: Draft, event: msg.FilesChanged) -> None:
         state = draft.services[name]
         asks = state.asks + (name in event.touched)
         news = state.news or name in event.readers
-        changed = builds.joined(state.changed, event.paths)
+        own = builds.joined(event.readers.get(name, ()), event.touched.get(name, ()))
+        changed = builds.joined(state.changed, own)
         draft.set_service(name, asks=asks, news=news, changed=changed, refused=None)
 
 
@@ -163,7 +171,7 @@ def _spread(draft: Draft) -> None:
         state = draft.builds[build.name]
         if state.offered and not state.due and _needs(draft, build, standings) == "fresh":
             draft.set_build(build.name, offered=False)
-        if not build.build_needs:
+        if not build.build_needs or build.manual:
             continue
         rerun = [need.name for need in build.build_needs if _is_moving_on(draft, need.name, standings)]
         if state.activity == "running" and rerun:

@@ -2,7 +2,8 @@
 
     STOPPED, BACKOFF, FAILED --Go--> [PREPARING --pre_start--> STOPPED --Go-->] STARTING --ready--> READY
     STARTING, READY --Go--> [SWITCHING --pre_start--> as before --Go-->] RETIRING --ended--> STARTING
-    STARTING --deadline--> FAILING --ended--> BACKOFF        STARTING, READY --ended--> BACKOFF, STOPPED or FAILED
+    STARTING, SWITCHING --deadline--> FAILING --ended--> BACKOFF
+    STARTING, READY --ended--> BACKOFF, STOPPED or FAILED
     any --Stop--> STOPPING --ended--> STOPPED
 
 Rule 1: every start comes from a `Go` of the planner, which knows whether builds and needs allow it at that moment;
@@ -116,7 +117,8 @@ def _go_from_running(at: _At, state: ServiceState, event: Go) -> Step:
 def _prepared_from_rest(at: _At, state: ServiceState, event: msg.HookFinished) -> Step:
     if event.exit.ok:
         return replace(state, phase=Phase.STOPPED, due=True, prepared=state.going_to), ()
-    tried = replace(state, refused=state.going_to, started_s=at.now_s)
+    # The instance that was to be: it was never started, but it is what failed.
+    tried = replace(state, refused=state.going_to, started_s=at.now_s, cause=state.changed)
     reason = f"pre_start {event.exit.words}"
     notice = msg.Notice("not_ready", at.service.name, exit_code=event.exit.code, reason=reason)
     after, actions = _crashed(at, tried, Exit(event.exit.code, reason))
@@ -166,8 +168,9 @@ def _not_ready(at: _At, state: ServiceState, event: msg.InstanceNotReady) -> Ste
 
 
 def _not_ready_while_switching(at: _At, state: ServiceState, event: msg.InstanceNotReady) -> Step:
+    """What is being prepared is no matter any more: the end of this one decides, as of any that fails."""
     after, actions = _not_ready(at, state, event)
-    return replace(after, phase=Phase.SWITCHING), actions
+    return after, (msg.StopHook(at.service.name), *actions)
 
 
 def _failing_ended(at: _At, state: ServiceState, event: msg.InstanceEnded) -> Step:

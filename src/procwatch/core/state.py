@@ -89,7 +89,8 @@ class BuildState:
 
     What it came to: `key` (of the last success), `clean` (nothing ran since that success that may have disturbed what
     it wrote), `tried` (key of the last outcome that was used), `failure` (in words, if that one failed), `failures` (in
-    a row), `stops` (outdated runs in a row), `offered` (an outdated success that is used all the same).
+    a row), `stops` (outdated runs in a row), `offered` (an outdated success that is used all the same), `wavered` (its
+    last run was dropped because the inputs changed meanwhile, and back).
 
     Of the loop guard: `rounds` and `suspects` (completed runs in a row in which these paths changed), `pause` (whether
     the wait before the round that decides is still to come, goes on, or is over) and `timer` (its number).
@@ -121,6 +122,7 @@ class BuildState:
     failures: int = 0
     stops: int = 0
     offered: bool = False
+    wavered: bool = False
     rounds: int = 0
     suspects: frozenset[str] = frozenset()
     pause: Literal["to come", "on", "over"] = "to come"

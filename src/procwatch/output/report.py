@@ -52,6 +52,7 @@ class _Built:
     ended_s: float
     but: str | None
     effect: str | None
+    stays: tuple[str, ...]
 
     @property
     def began_s(self) -> float:
@@ -249,7 +250,8 @@ class _Summary:
                 self._running.add(name)
             case "build_succeeded":
                 self._running.discard(name)
-                self._built[name] = _Built(notice.duration_s or 0.0, self._clock(), notice.reason, notice.effect)
+                took_s = notice.duration_s or 0.0
+                self._built[name] = _Built(took_s, self._clock(), notice.reason, notice.effect, notice.names)
                 self._timer.cancel()
                 self._timer.start(SUMMARY_HOLD_S)
             case "build_fixed":
@@ -291,8 +293,7 @@ class _Summary:
         self._starting = dict.fromkeys(self._starting, True)
         head = _succeeded(built) if built else ""
         line = ": ".join(part for part in (head, ", ".join(services)) if part)
-        effects = dict.fromkeys(one.effect for one in built.values() if one.effect)
-        stays = [effect for effect in effects if not any(name in effect for name in up)]
+        stays = dict.fromkeys(one.effect for one in built.values() if one.effect and up.keys().isdisjoint(one.stays))
         if line:
             self._say("; ".join((line, *stays)), good=True)
         for sentence in fixed:

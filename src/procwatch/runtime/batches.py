@@ -28,7 +28,7 @@ class Batch:
         self._settings = settings
         self.paths: set[str] = set()
         self._readers: dict[str, set[str]] = {}
-        self._touched: set[str] = set()
+        self._touched: dict[str, set[str]] = {}
         self._definitions: set[str] = set()
         self._unfinished: dict[str, float] = {}
         self.began_s = 0.0
@@ -48,10 +48,10 @@ class Batch:
             self.began_s = self._first_s = now_s
         self._last_s = now_s
         self.paths.update(seen.readers.paths)
-        self._touched |= seen.readers.touched
         self._definitions |= seen.readers.definitions
-        for name, paths in seen.readers.readers.items():
-            self._readers.setdefault(name, set()).update(paths)
+        for mine, theirs in ((self._readers, seen.readers.readers), (self._touched, seen.readers.touched)):
+            for name, paths in theirs.items():
+                mine.setdefault(name, set()).update(paths)
         for path in seen.readers.paths:
             if path in seen.unfinished:
                 self._unfinished.setdefault(path, now_s)
@@ -65,8 +65,10 @@ class Batch:
 
     def message(self) -> FilesChanged:
         """The batch as the planner is told of it."""
-        readers = {name: tuple(sorted(paths)) for name, paths in self._readers.items()}
-        return FilesChanged(tuple(sorted(self.paths)), readers, frozenset(self._touched), frozenset(self._definitions))
+        readers, touched = (
+            {name: tuple(sorted(paths)) for name, paths in each.items()} for each in (self._readers, self._touched)
+        )
+        return FilesChanged(tuple(sorted(self.paths)), readers, touched, frozenset(self._definitions))
 
     def hold(self, now_s: float) -> None:
         """Something holds it open: its times are reckoned from now. `began_s` stays."""

@@ -12,7 +12,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -75,14 +75,17 @@ async def scan() -> Census:
     return found
 
 
-def descendants(root: int) -> list[Member]:
-    """Everything below a process at one moment, without the loop's help; empty where there is no /proc."""
+def descendants(root: int, without: Collection[int] = ()) -> list[Member]:
+    """Everything below a process at one moment, but `without` and what is below those; empty where there is no /proc.
+
+    For processes without a loop: it blocks for some milliseconds.
+    """
     if not HAS_PROC:
         return []
     seen = [member for name in os.listdir("/proc") if name.isdigit() and (member := look_up(int(name)))]  # noqa: PTH208
     found: list[Member] = []
     below = {root}
-    while more := [one for one in seen if one.parent in below and one.pid not in below]:
+    while more := [one for one in seen if one.parent in below and one.pid not in below and one.pid not in without]:
         found += more
         below |= {one.pid for one in more}
     return [one for one in found if not one.zombie]

@@ -97,10 +97,12 @@ class Engine:
         self._hook_outputs: dict[str, Output] = {}
         self._speaker: Output | None = None
         self._stopping: set[str] = set()
+        self._ending: set[str] = set()
         self._ends: dict[str, _End] = {}
         self._exit_code: int | None = None
         self._hurried = False
         self._killing = False
+        self._broken = False
         self._patience = Patience(parts.world.report, lambda: self.state.exit_code is not None)
 
     def tell(self, event: msg.Event) -> None:
@@ -117,7 +119,7 @@ class Engine:
     async def run(self) -> int:
         """Plan and perform until the planner says `End`, and all that was started is gone; the exit status."""
         try:
-            while self._exit_code is None:
+            while self._exit_code is None and not self._broken:
                 self._take(await self._queue.get())
                 # Let new tasks begin: one that is cancelled before its first step never tells how it ended.
                 await asyncio.sleep(0)
@@ -126,7 +128,7 @@ class Engine:
             raise
         finally:
             await self._leave()
-        return self._exit_code
+        return 1 if self._exit_code is None else self._exit_code
 
     def _take(self, event: msg.Event) -> None:
         self._speaker = self._hook_outputs.pop(event.name, None) if isinstance(event, msg.HookFinished) else None
@@ -146,7 +148,9 @@ class Engine:
 
     async def _leave(self) -> None:
         """Let the hooks that still run come to their end, then end what builds have left running."""
-        if self._hurried:
+        if self._broken:
+            await self.kill()
+        elif self._hurried:
             self._hurry()
         if self._tasks:
             await asyncio.wait(self._tasks)
@@ -199,11 +203,12 @@ class Engine:
         return task
 
     def _done(self, task: asyncio.Task[None]) -> None:
-        """An effect must not fail: what it could meet is an event. If one does, say so and end in order."""
+        """An effect must not fail: what it could meet is an event. If one does, nobody waits for its event: end all."""
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._parts.world.report(f"internal error, please report it: {type(error).__name__}: {error}")
-            self.tell(msg.StopAsked(1))
+            self._broken = True
+            self.tell(msg.StopAsked(1))  # for the loop to see it
 
     def _publish(self, notice: msg.Notice) -> None:
         failed = notice.event in {"build_failed", "service_crashed", "not_ready"}
@@ -271,6 +276,8 @@ class Engine:
 
     async def _hook(self, action: msg.RunHook) -> None:
         """A hook whose end decides nothing; a failure is told."""
+        if self._killing:
+            return
         with suppress(asyncio.CancelledError):  # procwatch ends, and has stopped it
             ended = await self._run_hook(action)
             if not ended.ok:
@@ -302,7 +309,10 @@ class Engine:
                 self.tell(msg.InstanceReady(name, number))
             case life.Unready(reason):
                 self.tell(msg.InstanceNotReady(name, number, reason))
+            case life.Ending():
+                self._ending.add(name)
             case life.Ended(ended):
+                self._ending.discard(name)
                 self._processes.pop(name, None)
                 end = _End(msg.InstanceEnded(name, number, ended), self._parts.clock() - since_s)
                 if name in self._stopping:
@@ -321,7 +331,8 @@ class Engine:
         self._stopping.add(name)
         try:
             await self._stop_hook(action, "pre_stop")
-            task.cancel()
+            if name not in self._ending:  # what has ended by itself has left something that is in its grace already
+                task.cancel()
             with self._patience.waiting(name, self._project.services[name].stop):
                 await asyncio.wait([task])
             await self._stop_hook(action, "post_stop", self._ends.get(name))

@@ -44,9 +44,10 @@ def stand_guard() -> None:
         return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)
     guardian = os.getpid()
+    strangers = _children(guardian)
     child = os.fork()
     if child:
-        _guard(child)
+        _guard(child, strangers)
     # TERM is deadly until the supervisor has its own handlers, and asks `is_orphan` from then on.
     libc.prctl(_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     if os.getppid() != guardian:
@@ -65,11 +66,14 @@ def is_orphan() -> bool:
     return _guardian is not None and os.getppid() != _guardian
 
 
-def _guard(child: int) -> None:
-    """Pass signals on until the child has ended, end what it has left, and end as it did."""
+def _guard(child: int, strangers: frozenset[int]) -> None:
+    """Pass signals on until the child has ended, end what it has left, and end as it did.
+
+    `strangers` are children that were there before: `sh -c 'agent & exec procwatch start'` is no reason to end agent.
+    """
     _let_go()
     code = os.waitstatus_to_exitcode(_wait_for(child))
-    left = _end_all()
+    left = _end_all(strangers)
     if code < 0 and -code not in _PASSED_ON:
         ended = "what it had started cannot be ended" if left else "what it had started has been ended"
         _tell(f"procwatch was killed by {signal.Signals(-code).name}; {ended}")
@@ -108,15 +112,24 @@ def _tell(line: str) -> None:
         return
 
 
-def _end_all() -> bool:
-    """Kill and reap everything below this process; whether something is left that cannot be ended."""
+def _children(pid: int) -> frozenset[int]:
+    """The children of a process, by the system's own list; none where the system keeps no such list."""
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children") as file:  # noqa: PTH123 - pathlib is not imported here
+            return frozenset(map(int, file.read().split()))
+    except OSError:
+        return frozenset()
+
+
+def _end_all(strangers: frozenset[int]) -> bool:
+    """Kill and reap everything below this process but strangers; whether something is left that cannot be ended."""
     end_s = time.monotonic() + _KILL_LIMIT_S
-    while left := _reap():
+    while left := _reap() and not (strangers and _children(os.getpid()) <= strangers):
         if time.monotonic() > end_s:
             break
         from procwatch.runtime import census  # noqa: PLC0415 - only when something is left: see rule 1
 
-        for member in census.descendants(os.getpid()):
+        for member in census.descendants(os.getpid(), without=strangers):
             try:
                 census.send(member, signal.SIGKILL)
             except PermissionError:  # another user's: nobody but that user can end it

@@ -34,7 +34,7 @@ class Readers:
 
     paths: tuple[str, ...]
     readers: Mapping[str, tuple[str, ...]]
-    touched: frozenset[str]
+    touched: Mapping[str, tuple[str, ...]]
     definitions: frozenset[str] = frozenset()
 
 
@@ -130,21 +130,21 @@ class Inputs:
 
     def _readers(self, paths: Iterable[str]) -> Readers:
         readers: dict[str, list[str]] = {}
-        touched: set[str] = set()
+        touched: dict[str, list[str]] = {}
         concerned: list[str] = []
         definitions: set[str] = set()
         for path in paths:
             meant = [name for name, unit in self._units.items() if _is_reader(unit, path)]
             served = [name for name, unit in self._units.items() if _is_touched(unit, path)]
-            touched.update(served)
+            for name in served:
+                touched.setdefault(name, []).append(path)
             for name in meant:
                 readers.setdefault(name, []).append(path)
             if self._definitions.reads(path) and not meant:  # an env file is read again for whom it concerns
                 definitions.add(path)
             if meant or served or path in definitions:
                 concerned.append(path)
-        own = {name: tuple(paths) for name, paths in readers.items()}
-        return Readers(tuple(concerned), own, frozenset(touched), frozenset(definitions))
+        return Readers(tuple(concerned), _frozen(readers), _frozen(touched), frozenset(definitions))
 
     # --- content -----------------------------------------------------------------------------------------------------
 
@@ -218,6 +218,10 @@ def _matches(rules: Rules, source: str, path: str) -> bool:
 def _is_reader(unit: UnitRules, path: str) -> bool:
     """Whether a change of `path` makes a build stale, or a service outdated through an env file."""
     return unit.env.reads(path) or (isinstance(unit.unit, Build) and unit.watched.reads(path))
+
+
+def _frozen(paths: Mapping[str, list[str]]) -> Mapping[str, tuple[str, ...]]:
+    return {name: tuple(own) for name, own in paths.items()}
 
 
 def _is_touched(unit: UnitRules, path: str) -> bool:

@@ -49,13 +49,18 @@ class Unready:
 
 
 @dataclass(frozen=True, slots=True)
+class Ending:
+    """Its leader has ended by itself; what that has left is being stopped."""
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """Its leader has ended, or could not be started, and nothing of its tree is left."""
 
     exit: Exit
 
 
-Report = Started | Ready | Unready | Ended
+Report = Started | Ready | Unready | Ending | Ended
 # What cancelled an instance before it had begun (143, as an end by SIGTERM).
 _NEVER_STARTED = Exit(143, "stopped before it was started")
 # What even SIGKILL did not end; the forest has told which process it is.
@@ -111,6 +116,7 @@ class _Instance:
         try:
             self._report(Started(process))
             await self._until_leader_ends(process, target)
+            self._report(Ending())
         finally:
             try:
                 await process.end(self._launch.spec.stop)

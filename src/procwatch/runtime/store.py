@@ -124,8 +124,8 @@ class Store:
     def changed_file(self, name: str, run: int, paths: tuple[str, ...], hook: str | None = None) -> Path | None:
         """A file with all the changed paths as a JSON list (PROCWATCH_CHANGED_JSON); None if it cannot be written."""
         content = json.dumps([path.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for path in paths])
-        path = self._lists() / _list_name(name, run, hook)
         try:
+            path = self._lists() / _list_name(name, run, hook)
             path.write_text(content)
         except OSError as error:
             self._give_up(error)
@@ -135,7 +135,7 @@ class Store:
     def drop_changed(self, name: str, run: int, hook: str | None = None) -> None:
         """Remove that file: what it was for has ended."""
         with suppress(OSError):  # it was never written, or somebody else has been faster
-            (self._lists() / _list_name(name, run, hook)).unlink()
+            ((self._scratch or self.folder) / _list_name(name, run, hook)).unlink()
 
     def _lists(self) -> Path:
         """Where they are: where the project cannot be written, in a folder that nobody else can write to."""

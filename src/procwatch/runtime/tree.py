@@ -192,6 +192,7 @@ class Forest:
         self._known: dict[census.Member, Tree] = {}
         self._marks: dict[census.Member, str | None] = {}
         self._queued: asyncio.Task[None] | None = None
+        self._surveying = asyncio.Lock()
 
     @property
     def trees(self) -> tuple[Tree, ...]:
@@ -255,7 +256,11 @@ class Forest:
         return {one for one in adopted if one.pid not in self._uncollected and census.may_signal(one)}
 
     async def _survey(self) -> None:
-        self._queued = None  # whoever asks from here on wants a later scan
+        async with self._surveying:  # one at a time: two that overlap could both miss the same process
+            self._queued = None  # whoever asks from here on wants a later scan
+            await self._look_around()
+
+    async def _look_around(self) -> None:
         self.reap()
         asked_for = tuple(self._trees)  # what is planted during the scan may be missing in it
         seen = await census.scan()
