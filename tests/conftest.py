@@ -16,7 +16,10 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
-# A shell starts what it puts in the background with SIGINT ignored, and children inherit that: the programs beside
-# procwatch that a test ends with Ctrl-C would never hear it.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell starts what it puts in the background with SIGINT and SIGQUIT ignored (nohup: SIGHUP), and children inherit
+# that: a test's programs would never hear them.
+for _number, _default in (
+    (signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL), (signal.SIGHUP, signal.SIG_DFL)
+):  # fmt: skip
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _default)
