@@ -135,6 +135,19 @@ def test_an_edited_env_file_is_a_change_of_what_uses_it(project: Path, start: St
     assert len(live.seen("build_started")) == 1
 
 
+def test_an_env_file_that_has_gone_stops_nothing_and_says_why(project: Path, start: Start) -> None:
+    write(project / "web.env", "COLOUR=red\n")
+    toml = '[service.web]\nrun = "echo $COLOUR >> started; exec sleep 1000"\nenv_file = ["web.env"]\n'
+    write(project / "watch.toml", toml)
+    live = start(json_events=False)
+    live.shows("service.web started")
+    (project / "web.env").unlink()
+    live.shows("service.web is outdated: web.env: no such file")
+    write(project / "web.env", "COLOUR=blue\n")
+    live.shows("service.web restarted")
+    assert (project / "started").read_text() == "red\nblue\n"
+
+
 def test_a_build_that_writes_what_it_watches_is_told_as_a_loop_after_five_rounds(project: Path, start: Start) -> None:
     toml = TOML.replace('run = "find', 'run = "date +%N >> src/generated; find')
     live = running(project, start, toml)

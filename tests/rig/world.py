@@ -14,7 +14,7 @@ from procwatch.core import messages as msg
 from procwatch.core.draft import Draft
 from procwatch.core.model import Build, Exit, Need, Project, Service
 from procwatch.core.planner import Plan, initial, plan
-from procwatch.core.state import ALIVE, Basis, Remembered, State
+from procwatch.core.state import ALIVE, Basis, Remembered, State, is_disturbed
 
 
 def build(name: str, *needs: str, **more: object) -> Build:
@@ -269,10 +269,11 @@ class World:
     def _may_launch(self, name: str, instance: int) -> None:
         """One instance at a time; none while a build that it needs runs; a new basis only from succeeded builds."""
         assert name not in self.instances, f"{name} has two instances"
+        assert self.state.exit_code is None, f"{name} is started although everything is to stop"
         built = {other: self.built.get(other, -1) for other in self._needed(name)}
         basis = self.state.services[name].basis
         before = [item.basis for item in self.launches if item.name == name]
-        moved = not before or before[-1] != basis
+        moved = (not before or before[-1] != basis) and not is_disturbed(basis)
         for other in self._needed(name):
             assert other not in self.running, f"{name} starts while {other} runs"
             if moved and other in self.result:

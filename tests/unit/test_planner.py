@@ -62,6 +62,61 @@ def test_the_same_bytes_start_nothing_and_say_why() -> None:
     assert world.told("build_skipped")[-1].reason == "the same content as in run 1"
 
 
+def test_a_service_that_was_restarted_on_a_failed_build_moves_on_when_the_content_is_good_again() -> None:
+    world = running(build("app"), service("web", "build.app"))
+    world.save("build.app", content=BROKEN)
+    world.settle()
+    world.crash("service.web")
+    world.settle()
+    assert world.instances == {"service.web": 2}, "what is on disk is better than nothing"
+    world.save("build.app", content=0)
+    world.settle()
+    assert world.instances == {"service.web": 3}, "nobody knows what it was started from"
+    assert world.told("service_switched", "service.web")[-1].run == 3
+    assert world.told("build_succeeded")[-1].effect is None
+
+
+def test_a_change_while_the_old_instance_ends_starts_the_newest_one_at_once() -> None:
+    world = running(service("web"))
+    world.touch_service("service.web")
+    assert world.state.services["service.web"].phase is Phase.RETIRING
+    world.touch_service("service.web")
+    world.settle()
+    assert world.instances == {"service.web": 2}
+    assert len(world.launches) == 2
+
+
+def test_nothing_is_started_any_more_once_everything_is_to_stop() -> None:
+    world = running(service("db"), service("web", "service.db"))
+    world.touch_service("service.db")
+    world.send(msg.StopAsked(130))
+    world.settle()
+    assert world.ended == 130
+    assert len(world.launches) == 2
+
+
+def test_a_crash_while_the_next_one_is_prepared_is_told_and_counted_like_any() -> None:
+    hooks = {"pre_start": ("check",), "crashed": ("tell",)}
+    world = running(service("web", hooks=hooks))
+    world.touch_service("service.web")
+    assert world.state.services["service.web"].phase is Phase.SWITCHING
+    world.crash("service.web", code=137)
+    assert world.told("service_crashed")[-1].effect == "the next one is being prepared"
+    assert [item.hook for item in world.pending if isinstance(item, msg.RunHook)] == ["pre_start", "crashed"]
+    world.settle()
+    assert world.instances == {"service.web": 2}
+
+
+def test_a_service_that_could_not_be_started_now_stays_as_it_is() -> None:
+    world = running(service("web"))
+    world.send(msg.FilesChanged(("app.env",), {"service.web": ("app.env",)}))
+    check = world.state.services["service.web"].check
+    world.pending.clear()
+    world.send(msg.InputsChecked("service.web", check, "another", problem="app.env: no such file"))
+    assert world.instances == {"service.web": 1}
+    assert world.holds["service.web"] == "outdated: app.env: no such file"
+
+
 def test_a_build_below_runs_again_when_the_one_above_goes_back_to_its_last_good_content() -> None:
     world = running(build("lib"), build("app", "build.lib"), service("web", "build.app"))
     world.fragile = {"build.app"}

@@ -12,7 +12,7 @@ from dataclasses import replace
 from procwatch.core import messages as msg
 from procwatch.core.draft import STOPS_LIMIT, Draft
 from procwatch.core.model import Build
-from procwatch.core.state import BuildState
+from procwatch.core.state import BuildState, is_disturbed
 
 # "the loop is found after five rounds" (contract, Change).
 LOOP_ROUNDS = 5
@@ -241,9 +241,12 @@ def _succeed(draft: Draft, build: Build, state: BuildState, key: str | None, but
     same = key is not None and key == state.key
     _settle(draft, name, key=key, clean=True, failure=None)
     draft.set_build(name, failures=0)
-    for user in () if same else draft.below(name):
-        if user in draft.services:
-            draft.set_service(user, changed=joined(draft.services[user].changed, state.run_paths))
+    for user in (one for one in draft.below(name) if one in draft.services):
+        below = draft.services[user]
+        if not same:
+            draft.set_service(user, changed=joined(below.changed, state.run_paths))
+        if below.problem:
+            draft.set_service(user, news=True)  # the build may have made what was missing
     stays = _running_below(draft, name) if same else ()
     words = ", ".join(f"{user} stays on run {draft.services[user].instance}" for user in stays)
     draft.actions.append(
@@ -282,8 +285,9 @@ def _fail(draft: Draft, build: Build, state: BuildState, failed: msg.Failed, key
 
 
 def _running_below(draft: Draft, name: str) -> tuple[str, ...]:
-    """The services that need a build and serve now."""
-    return tuple(user for user in draft.below(name) if user in draft.services and draft.services[user].ready)
+    """The services that need a build, and serve what it has come to before."""
+    services = {user: draft.services[user] for user in draft.below(name) if user in draft.services}
+    return tuple(user for user, state in services.items() if state.ready and not is_disturbed(state.basis))
 
 
 def _what_stays(draft: Draft, name: str) -> str | None:

@@ -154,9 +154,13 @@ class Draft:
     # --- services ----------------------------------------------------------------------------------------------------
 
     def wanted_basis(self, service: Service, standings: dict[str, Standing]) -> Basis | None:
-        """What it would be started with now; None while a build that it needs is not fresh."""
+        """What it would be started with now; None while it cannot be, or a build that it needs is not fresh."""
         state = self.services[service.name]
-        if state.digest is None or self.worst((need.name for need in service.build_needs), standings) != "fresh":
+        if (
+            state.digest is None
+            or state.problem
+            or self.worst((need.name for need in service.build_needs), standings) != "fresh"
+        ):
             return None
         parts = [("definition", state.digest), ("asked", str(state.asks))]
         parts.extend((need.name, self._version(need)) for need in service.needs if need.restart)

@@ -39,7 +39,8 @@ class FilesChanged:
 class InputsChecked:
     """The content of a unit's inputs: `digest` of it, and the paths whose content differs from the check before.
 
-    `touched`: something was written since the check before, be it the same bytes.
+    `touched`: something was written since the check before, be it the same bytes. `problem`: why a service could not be
+    started with them.
     """
 
     name: str
@@ -47,6 +48,7 @@ class InputsChecked:
     digest: str
     changed: tuple[str, ...] = ()
     touched: bool = False
+    problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

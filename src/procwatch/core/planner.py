@@ -15,7 +15,7 @@ from procwatch.core import messages as msg
 from procwatch.core import service as life
 from procwatch.core.draft import STOPS_LIMIT, Draft, Standing
 from procwatch.core.model import Build, Project, Service
-from procwatch.core.state import ALIVE, Basis, BuildState, Phase, Remembered, ServiceState, State
+from procwatch.core.state import ALIVE, DISTURBED, Basis, BuildState, Phase, Remembered, ServiceState, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +105,10 @@ def _note_service(draft: Draft, name: str, event: life.ServiceEvent) -> None:
     if isinstance(event, msg.InstanceEnded) and draft.state.exit_code is not None:
         # All is being stopped: one that ends before it is asked to is not restarted, and is no crash.
         draft.set_service(name, phase=Phase.STOPPING)
+    elif isinstance(event, msg.InstanceEnded) and draft.services[name].phase is Phase.RETIRING:
+        wanted = draft.wanted_basis(draft.project.services[name], draft.standings())
+        if wanted is not None and (wanted != draft.services[name].going_to or draft.services[name].news):
+            draft.set_service(name, going_to=None)  # what it was to move to is old already
     _step(draft, name, event)
 
 
@@ -134,7 +138,7 @@ def _may_be_due(draft: Draft, name: str) -> bool:
 def _note_definition(draft: Draft, event: msg.InputsChecked) -> None:
     state = draft.services.get(event.name)
     if state is not None and event.check == state.check:
-        draft.set_service(event.name, check=0, digest=event.digest)
+        draft.set_service(event.name, check=0, digest=event.digest, problem=event.problem)
 
 
 def _note_stop(draft: Draft, event: msg.StopAsked) -> None:
@@ -312,9 +316,12 @@ def _advance_service(draft: Draft, service: Service) -> None:
 
 def _same_again(draft: Draft, service: Service, standings: dict[str, Standing]) -> Basis | None:
     """After a crash, what ran before is started again although a build has failed since; not while one runs."""
-    if _needs(draft, service, standings) == "busy":
+    basis = draft.services[service.name].basis
+    if basis is None or _needs(draft, service, standings) == "busy":
         return None
-    return draft.services[service.name].basis
+    runs = [f"{name} {draft.builds[name].run}" for name in draft.above(service) if not draft.builds[name].clean]
+    kept = tuple(part for part in basis if part[0] != DISTURBED)
+    return (*kept, (DISTURBED, ", ".join(runs))) if runs else kept
 
 
 def _service_hold(
@@ -330,7 +337,9 @@ def _service_hold(
 
 
 def _why_not_fresh(draft: Draft, service: Service, standings: dict[str, Standing]) -> str | None:
-    """The first build that keeps a service from being up to date, and how."""
+    """The first thing that keeps a service from being up to date, and how."""
+    if problem := draft.services[service.name].problem:
+        return problem
     for name in sorted({need.name for need in service.build_needs} | set(draft.above(service))):
         if draft.builds[name].failure is not None and standings[name] == "failed":
             return f"{name} failed ({draft.builds[name].failure})"

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 
 from procwatch.core import messages as msg
 from procwatch.core.model import Exit, RestartPolicy, Service
-from procwatch.core.state import Basis, Phase, ServiceState
+from procwatch.core.state import Basis, Phase, ServiceState, is_disturbed
 
 # Five crashes in a row, each before `stable`, are a crash loop (contract, Crash).
 CRASH_LOOP = 5
@@ -84,7 +84,7 @@ def _go_from_rest(at: _At, state: ServiceState, event: Go) -> Step:
 
 def _launch(at: _At, state: ServiceState, basis: Basis) -> Step:
     """Start the next instance with `basis`."""
-    moved = state.basis != basis
+    moved = state.basis != basis and not is_disturbed(basis)
     launched = replace(
         state, phase=Phase.STARTING, instance=state.instance + 1, basis=basis, prepared=None, refused=None,
         due=False, ready=False, switching=moved and state.basis is not None, started_s=at.now_s, changed=(),
@@ -120,8 +120,8 @@ def _prepared_from_rest(at: _At, state: ServiceState, event: msg.HookFinished) -
     # The instance that was to be: it was never started, but it is what failed.
     tried = replace(state, refused=state.going_to, started_s=at.now_s, cause=state.changed)
     reason = f"pre_start {event.exit.words}"
-    notice = msg.Notice("not_ready", at.service.name, exit_code=event.exit.code, reason=reason)
-    after, actions = _crashed(at, tried, Exit(event.exit.code, reason))
+    notice = msg.Notice("not_ready", at.service.name, run=event.instance, exit_code=event.exit.code, reason=reason)
+    after, actions = _crashed(at, tried, Exit(event.exit.code, reason), run=event.instance)
     return after, (notice, *actions)
 
 
@@ -192,17 +192,22 @@ def _ended(at: _At, state: ServiceState, event: msg.InstanceEnded) -> Step:
 
 def _ended_while_switching(at: _At, state: ServiceState, event: msg.InstanceEnded) -> Step:
     """The old instance is gone before the next one was prepared: the preparation goes on, nothing serves."""
-    notice = msg.Notice(
-        "service_crashed", at.service.name, run=event.instance, exit_code=event.exit.code, reason=event.exit.words,
-        duration_s=at.now_s - state.started_s,
-    )  # fmt: skip
-    return replace(state, phase=Phase.PREPARING, ready=False, pid=None, due=True), (notice,)
+    after, actions = _ended(at, state, event)
+    told = tuple(
+        replace(action, effect="the next one is being prepared") if isinstance(action, msg.Notice) else action
+        for action in actions
+        if not isinstance(action, msg.SetTimer)
+    )
+    return replace(after, phase=Phase.PREPARING, due=True), told
 
 
 def _retired(at: _At, state: ServiceState, event: msg.InstanceEnded) -> Step:
-    """Builds were held since it was asked to stop, so that what is on disk still is what it is to start from."""
+    """Builds were held since it was asked to stop, so that what is on disk still is what it is to start from.
+
+    Where the planner has taken `going_to` away, another `Go` follows at once.
+    """
     if state.going_to is None:
-        return _stopped(at, state, event)
+        return replace(_stopped(at, state, event)[0], due=True), (_stop_notice(at, event),)
     launched, actions = _launch(at, state, state.going_to)
     return launched, (_stop_notice(at, event), *actions)
 
@@ -216,13 +221,13 @@ def _stop_notice(at: _At, event: msg.InstanceEnded) -> msg.Notice:
     return msg.Notice("service_stopped", at.service.name, run=event.instance, exit_code=event.exit.code)
 
 
-def _crashed(at: _At, state: ServiceState, exit_: Exit) -> Step:
-    """Back-off by policy; `state.crashes` counts those in a row that came before `stable`."""
+def _crashed(at: _At, state: ServiceState, exit_: Exit, run: int | None = None) -> Step:
+    """Back-off by policy; `state.crashes` counts those in a row that came before `stable`. `run`: of which instance."""
     policy = at.service.restart
     lived_s = at.now_s - state.started_s
     crashes = 1 if lived_s >= policy.stable_s else state.crashes + 1
     down = replace(state, crashes=crashes, due=False, ready=False, pid=None, prepared=None, switching=False)
-    name, run = at.service.name, state.instance
+    name, run = at.service.name, state.instance if run is None else run
     hook: tuple[msg.Action, ...] = ()
     if at.service.hooks.get("crashed"):
         hook = (msg.RunHook(name, "crashed", run, exit_, lived_s, changed=state.cause),)

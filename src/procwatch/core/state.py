@@ -37,6 +37,14 @@ ALIVE = frozenset(
 # What an instance was, or should be, started with: (source, value) pairs, such as ("build.api", its key).
 Basis = tuple[tuple[str, str], ...]
 
+# The source of a part that is in no wanted basis: the instance was started from what failed runs may have disturbed.
+DISTURBED = "disturbed"
+
+
+def is_disturbed(basis: Basis | None) -> bool:
+    """Whether it is not sure what an instance of this basis was started from."""
+    return basis is not None and any(source == DISTURBED for source, _ in basis)
+
 
 @dataclass(frozen=True, slots=True)
 class ServiceState:
@@ -46,7 +54,8 @@ class ServiceState:
     `refused`: a basis whose pre_start failed: not tried again before something is new, or the back-off has passed.
     `generation` counts switches, not restarts after a crash; needs with `restart = true` look at it. `asks` counts
     touches of its own `watch`. `due`: it is down and is to be started, with or without anything new. `changed`: paths
-    that the next instance will be started for; `cause`: those that this one was.
+    that the next instance will be started for; `cause`: those that this one was. `problem`: why no instance could be
+    started now, in words.
     """
 
     phase: Phase = Phase.STOPPED
@@ -64,6 +73,7 @@ class ServiceState:
     changed: tuple[str, ...] = ()
     cause: tuple[str, ...] = ()
     digest: str | None = None
+    problem: str | None = None
     check: int = 0
     news: bool = True
     started_s: float = 0.0

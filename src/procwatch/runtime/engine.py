@@ -219,8 +219,24 @@ class Engine:
 
     async def _check(self, action: msg.CheckInputs) -> None:
         loop = asyncio.get_running_loop()
-        checked = await loop.run_in_executor(self._readers, self._parts.inputs.check, action.name)
-        self.tell(msg.InputsChecked(action.name, action.check, checked.digest, checked.changed, checked.touched))
+        self.tell(await loop.run_in_executor(self._readers, self._read, action))
+
+    def _read(self, action: msg.CheckInputs) -> msg.InputsChecked:
+        """In a thread: it takes as long as the disk does."""
+        checked = self._parts.inputs.check(action.name)
+        found = (checked.digest, checked.changed, checked.touched, self._why_not_startable(action.name))
+        return msg.InputsChecked(action.name, action.check, *found)
+
+    def _why_not_startable(self, name: str) -> str | None:
+        """Why a service could not be started now, known before anything is stopped for it: its env file has gone."""
+        service = self._project.services.get(name)
+        if service is None:
+            return None
+        try:
+            self._parts.surroundings.launch(service, 0)
+        except ProcwatchError as error:
+            return str(error)
+        return None
 
     # --- builds ------------------------------------------------------------------------------------------------------
 
