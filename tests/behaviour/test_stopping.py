@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.behaviour.conftest import Start
-from tests.rig.live import DEADLINE_S, clean_environment, left_over, write
+from tests.rig.live import DEADLINE_S, Live, clean_environment, left_over, write
 from tests.rig.obey import alive
 
 
@@ -36,6 +36,17 @@ def test_at_the_end_even_what_has_hidden_from_its_tree_is_ended(project: Path, s
     assert not alive(int((project / "hidden").read_text()))
 
 
+def end_by_a_second_ctrl_c(live: Live) -> int:
+    """Ask again until it is heard: within 0.2 s of the first it is taken for the same one."""
+
+    def heard() -> bool:
+        live.process.send_signal(signal.SIGINT)
+        return live.process.poll() is not None
+
+    live.until(heard, "the end")
+    return live.ended()
+
+
 def test_a_second_ctrl_c_kills_at_once(project: Path, start: Start) -> None:
     stubborn = 'trap "touch asked" INT TERM; while :; do sleep 1; done'
     write(project / "watch.toml", f"[service.web]\nrun = '{stubborn}'\nstop = {{ grace = '1000s' }}\n")
@@ -43,14 +54,7 @@ def test_a_second_ctrl_c_kills_at_once(project: Path, start: Start) -> None:
     live.wait("service_ready")
     live.process.send_signal(signal.SIGINT)
     live.until((project / "asked").exists, "the stop signal")
-    # A signal that comes again within 0.2 s is taken for the same one: ask until it is heard.
-
-    def heard() -> bool:
-        live.process.send_signal(signal.SIGINT)
-        return live.process.poll() is not None
-
-    live.until(heard, "the end")
-    assert live.ended() == 130
+    assert end_by_a_second_ctrl_c(live) == 130
 
 
 def test_a_service_that_ignores_its_stop_signal_is_killed_after_its_grace(project: Path, start: Start) -> None:
@@ -76,13 +80,7 @@ hooks = { pre_stop = "touch asked; exec sleep 1000", post_stop = "touch after" }
     live.wait("service_ready")
     live.process.send_signal(signal.SIGINT)
     live.until((project / "asked").exists, "pre_stop")
-
-    def heard() -> bool:
-        live.process.send_signal(signal.SIGINT)
-        return live.process.poll() is not None
-
-    live.until(heard, "the end")
-    assert live.ended() == 130
+    assert end_by_a_second_ctrl_c(live) == 130
     assert not (project / "after").exists()
 
 

@@ -27,9 +27,8 @@ def note_changes(draft: Draft, name: str, paths: tuple[str, ...]) -> None:
     """Files that this build reads have changed."""
     state = draft.builds[name]
     draft.set_build(name, due=True, news=True, looked=False, changed=joined(state.changed, paths))
-    for user in draft.below(name):
-        if user in draft.services:
-            draft.set_service(user, refused=None)  # "after a failure any save or touch tries again"
+    for user in draft.services_below(name):
+        draft.set_service(user, refused=None)  # "after a failure any save or touch tries again"
 
 
 def note_check(draft: Draft, event: msg.InputsChecked) -> None:
@@ -241,7 +240,7 @@ def _succeed(draft: Draft, build: Build, state: BuildState, key: str | None, but
     same = key is not None and key == state.key
     _settle(draft, name, key=key, clean=True, failure=None)
     draft.set_build(name, failures=0)
-    for user in (one for one in draft.below(name) if one in draft.services):
+    for user in draft.services_below(name):
         below = draft.services[user]
         if not same:
             draft.set_service(user, changed=joined(below.changed, state.run_paths))
@@ -286,13 +285,13 @@ def _fail(draft: Draft, build: Build, state: BuildState, failed: msg.Failed, key
 
 def _running_below(draft: Draft, name: str) -> tuple[str, ...]:
     """The services that need a build, and serve what it has come to before."""
-    services = {user: draft.services[user] for user in draft.below(name) if user in draft.services}
+    services = {user: draft.services[user] for user in draft.services_below(name)}
     return tuple(user for user, state in services.items() if state.ready and not is_disturbed(state.basis))
 
 
 def _what_stays(draft: Draft, name: str) -> str | None:
     """What a failure means for the services below: who stays on what, who goes on waiting."""
-    services = [user for user in draft.below(name) if user in draft.services]
+    services = draft.services_below(name)
     stays = [f"{user} stays on run {draft.services[user].instance}" for user in services if draft.is_alive(user)]
     waits = [f"{user} waits for it" for user in services if not draft.is_alive(user)]
     return ", ".join(stays + waits) or None

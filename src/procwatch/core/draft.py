@@ -97,6 +97,10 @@ class Draft:
                 pending.extend(self.dependents.get(user, ()))
         return tuple(found)
 
+    def services_below(self, name: str) -> tuple[str, ...]:
+        """The services among those."""
+        return tuple(user for user in self.below(name) if user in self.services)
+
     def above(self, unit: Build | Service) -> tuple[str, ...]:
         """The builds that `unit` needs, directly or through other builds."""
         found: dict[str, None] = {}
