@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import idle, saves, startup, throughput
+from benchmarks import ends, idle, saves, startup, throughput
 from benchmarks.beacon import make_beacon
 from benchmarks.figures import Result, Row, as_data, render, table
 from benchmarks.peers import PEERS, Peer
@@ -21,6 +21,7 @@ from benchmarks.settings import QUICK, Bench, Settings, machine
 
 SUBJECTS: dict[str, Callable[[Bench], Result]] = {
     "saves": saves.measure, "startup": startup.measure, "idle": idle.measure, "throughput": throughput.measure,
+    "ends": ends.measure,
 }  # fmt: skip
 
 
@@ -52,6 +53,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--saves", type=_whole, help="saves for each tool (30)")
     parser.add_argument("--lines", type=_whole, help="lines that are printed (1000000)")
     parser.add_argument("--repeats", type=_whole, help="starts for each tool and number of services (5)")
+    parser.add_argument("--ends", type=_whole, help="runs that are ended, for each tool and signal (25)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single value there, too")
     asked = parser.parse_args(arguments)
     if unknown := sorted(set(asked.tools) - set(names)):
@@ -67,7 +69,7 @@ def _whole(text: str) -> int:
 
 
 def _settings(asked: argparse.Namespace) -> Settings:
-    given = {name: getattr(asked, name) for name in ("saves", "lines", "repeats") if getattr(asked, name)}
+    given = {name: getattr(asked, name) for name in ("saves", "lines", "repeats", "ends") if getattr(asked, name)}
     return replace(QUICK if asked.quick else Settings(), **given)
 
 

@@ -33,12 +33,16 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One subject, measured in one run. `columns` name their unit; `how` says in what order it was measured."""
+    """One subject, measured in one run. `columns` name their unit; `how` says in what order it was measured.
+
+    `has_ratios`: whether how many times procwatch's means anything.
+    """
 
     subject: str
     how: str
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
+    has_ratios: bool = True
 
 
 def spread(values: Sequence[float]) -> Spread | None:
@@ -66,9 +70,14 @@ def number(value: float) -> str:
 
 def render(result: Result) -> str:
     """A Markdown table with a title; the ratio of each median to procwatch's stands behind it."""
-    reference = {row.tool: row for row in result.rows}.get(REFERENCE, Row(REFERENCE))
-    head = ["", *(title for column in result.columns for title in (column, "ratio")), "remarks"]
-    body = [[row.tool, *_cells(row, reference, result.columns), row.note] for row in result.rows]
+    if result.has_ratios:
+        reference = {row.tool: row for row in result.rows}.get(REFERENCE, Row(REFERENCE))
+        titles = [title for column in result.columns for title in (column, "ratio")]
+        body = [[row.tool, *_cells(row, reference, result.columns), row.note] for row in result.rows]
+    else:
+        titles = [*result.columns]
+        body = [[row.tool, *(_cell(row, column) for column in titles), row.note] for row in result.rows]
+    head = ["", *titles, "remarks"]
     return f"### {result.subject}\n\n{result.how}.\n\n{table(head, body)}\n"
 
 
@@ -82,6 +91,11 @@ def _cells(row: Row, reference: Row, columns: Iterable[str]) -> list[str]:
         times = ratio(shown.median, base.median) if base else None
         cells += [_shown(shown), "-" if times is None else f"{number(times)}x"]
     return cells
+
+
+def _cell(row: Row, column: str) -> str:
+    found = spread(row.values.get(column, ()))
+    return "-" if found is None else _shown(found)
 
 
 def _shown(spread_of: Spread) -> str:

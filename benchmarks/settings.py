@@ -24,9 +24,10 @@ class Settings:
     repeats: int = 5
     services: tuple[int, ...] = (1, 10, 100)
     idle_s: float = 15.0
+    ends: int = 25
 
 
-QUICK = Settings(saves=3, lines=20_000, repeats=1, services=(1, 10), idle_s=2.0)
+QUICK = Settings(saves=3, lines=20_000, repeats=1, services=(1, 10), idle_s=2.0, ends=1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from dataclasses import replace
 
 import pytest
 from benchmarks.__main__ import main
 from benchmarks.beacon import Mark, parse_marks
+from benchmarks.ends import in_words
 from benchmarks.figures import Result, Row, Spread, as_data, number, ratio, render, spread, table
 from benchmarks.peers import PEERS, procfile
 from benchmarks.session import environment
@@ -29,6 +32,32 @@ def test_a_spread_is_the_median_and_what_95_of_100_do_not_exceed(values: list[fl
 
 def test_no_values_have_no_spread() -> None:
     assert spread([]) is None
+
+
+def test_a_subject_without_ratios_has_only_its_own_columns() -> None:
+    text = render(replace(RESULT, has_ratios=False))
+    assert "ratio" not in text
+    assert "| slow      | 50.0            | 1 missed |" in text
+
+
+ALL_KINDS = Counter(["plain", "stubborn", "own-session", "double-forked"])
+
+
+@pytest.mark.parametrize(
+    ("left", "hanging", "words"),
+    [
+        ([Counter[str](), Counter[str]()], 0, ""),
+        ([ALL_KINDS, ALL_KINDS], 0, "all kinds"),
+        (
+            [ALL_KINDS, Counter(["plain"])],
+            1,
+            "1 of 2 hang, 1 of 2 double-forked, 1 of 2 own-session, plain, 1 of 2 stubborn",
+        ),
+        ([Counter(["plain"])], 1, "hang, plain"),
+    ],
+)
+def test_what_was_left_is_told_in_words(left: list[Counter[str]], hanging: int, words: str) -> None:
+    assert in_words(left, hanging) == words
 
 
 def test_a_ratio_to_nothing_is_none() -> None:

@@ -11,12 +11,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from benchmarks.beacon import Ear, make_beacon
-from benchmarks.peers import Peer, Plan
+from benchmarks.ends import run_all
+from benchmarks.peers import PEERS, Peer, Plan
 from benchmarks.session import Session, Surroundings, environment, running
+from benchmarks.settings import QUICK, Bench
 
 # For what a loaded machine may need; nothing waits so long that works.
 DEADLINE_S = 30.0
@@ -168,6 +171,16 @@ def test_a_quick_run_gives_a_value_for_each_save(tmp_path: Path) -> None:
     ((built_ms,), (served_ms,)) = (row["values"][column] for column in subject["columns"])
     assert 0 < built_ms < served_ms
     assert "### saves" in (tmp_path / "printed").read_text()
+
+
+@pytest.mark.parametrize(("tool", "left"), [("procwatch", 0), ("honcho", 4)])
+def test_what_a_killed_tool_leaves_is_counted(tmp_path: Path, tool: str, left: int) -> None:
+    (peer,) = (one for one in PEERS if one.name == tool)
+    bench = Bench(replace(QUICK, ends=2), (peer,), make_beacon(tmp_path), tmp_path)
+    with Ear(bench.beacon.fifo) as ear:
+        found, note = run_all(peer, signal.SIGKILL, bench.place("ends"), bench, ear)
+    assert [kinds.total() for kinds in found] == [left, left]
+    assert note == ("all kinds" if left else "")
 
 
 def test_a_run_that_is_told_to_end_leaves_nothing(tmp_path: Path) -> None:
