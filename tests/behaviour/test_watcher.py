@@ -8,22 +8,29 @@ import shutil
 import subprocess
 import sys
 import textwrap
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
 from procwatch.core.messages import FilesChanged
-from procwatch.core.model import Build, Project, Service, WatchSettings
-from procwatch.runtime.engines import EventsLostError, Silence
+from procwatch.core.model import Build, Project, Service, WatchEngine, WatchSettings
+from procwatch.runtime.engines import Engine, Events, EventsLostError, Silence, WatchedFolder, engine_for
 from procwatch.runtime.inputs import Inputs
-from procwatch.runtime.watcher import Watcher, WatchfilesEngine
+from procwatch.runtime.watcher import Watcher
+from tests.rig.needs import need_linux
 from tests.rig.privileges import bound_by_permissions
 
 DEADLINE_S = 10.0
 
-ENGINES = pytest.mark.parametrize("poll_s", [None, 0.02], ids=["events", "poll"])
+# A test runs on every engine, unless it says that it needs events, or one of these.
+EVENTS = pytest.mark.parametrize("engine", ["inotify", "watchfiles"], indirect=True)
+INOTIFY = pytest.mark.parametrize("engine", ["inotify"], indirect=True)
+WATCHFILES = pytest.mark.parametrize("engine", ["watchfiles"], indirect=True)
 
 
 class Watched:
@@ -89,10 +96,10 @@ def make(root: Path, *watch: str, settings: WatchSettings | None = None, ignore:
 
 
 @asynccontextmanager
-async def watching(project: Project, engine: object = None) -> AsyncIterator[Watched]:
+async def watching(project: Project, engine: Engine | None = None) -> AsyncIterator[Watched]:
     lines: list[str] = []
     inputs = Inputs(project)
-    watcher = Watcher(project, inputs, report=lines.append, engine=engine)  # type: ignore[arg-type]
+    watcher = Watcher(project, inputs, report=lines.append, engine=engine)
     await watcher.start()
     try:
         yield Watched(Path(project.folder), watcher, inputs, lines)
@@ -100,7 +107,10 @@ async def watching(project: Project, engine: object = None) -> AsyncIterator[Wat
         await watcher.stop()
 
 
-def run(project: Project, body: Callable[[Watched], Awaitable[None]], engine: object = None) -> None:
+Body = Callable[[Watched], Awaitable[None]]
+
+
+def play(project: Project, body: Body, engine: Engine | None = None) -> None:
     """Run the body of a test with a watcher."""
 
     async def main() -> None:
@@ -110,8 +120,27 @@ def run(project: Project, body: Callable[[Watched], Awaitable[None]], engine: ob
     asyncio.run(main())
 
 
-def polling(poll_s: float | None) -> WatchSettings:
-    return WatchSettings(poll_s=poll_s)
+class Run(Protocol):
+    def __call__(self, project: Project, body: Body, /) -> None: ...
+
+
+@pytest.fixture(params=["inotify", "watchfiles", "poll"])
+def engine(request: pytest.FixtureRequest) -> WatchEngine:
+    name: WatchEngine = request.param
+    if name == "inotify":
+        need_linux()
+    return name
+
+
+@pytest.fixture
+def run(engine: WatchEngine) -> Run:
+    """`play` on the engine of this test."""
+
+    def play_on_it(project: Project, body: Body) -> None:
+        watch = replace(project.watch, engine=engine, poll_s=0.02 if engine == "poll" else None)
+        play(replace(project, watch=watch), body)
+
+    return play_on_it
 
 
 # --- one save ---------------------------------------------------------------------------------------------------------
@@ -159,11 +188,10 @@ def replace_atomically(path: Path) -> None:
 SAVES = [write_plainly, save_like_vim, save_like_jetbrains, save_like_emacs, replace_atomically]
 
 
-@ENGINES
 @pytest.mark.parametrize("save", SAVES)
 @pytest.mark.parametrize("pattern", ["src/*.rs", "src/a.rs"])
 def test_a_save_is_one_batch_whatever_the_editor(
-    root: Path, save: Callable[[Path], None], pattern: str, poll_s: float | None
+    root: Path, save: Callable[[Path], None], pattern: str, run: Run
 ) -> None:
     path = put(root, "src/a.rs", "old")
 
@@ -173,10 +201,10 @@ def test_a_save_is_one_batch_whatever_the_editor(
             assert await watched.batch() == FilesChanged(("src/a.rs",), {"build.api": ("src/a.rs",)})
         assert (await watched.marker()).paths == ("marker",)
 
-    run(make(root, pattern, settings=polling(poll_s)), body)
+    run(make(root, pattern), body)
 
 
-def test_a_file_truncated_to_nothing_is_given_time_to_be_written(root: Path) -> None:
+def test_a_file_truncated_to_nothing_is_given_time_to_be_written(root: Path, run: Run) -> None:
     path = put(root, "src/a.rs", "old")
 
     async def body(watched: Watched) -> None:
@@ -194,7 +222,7 @@ def test_a_file_truncated_to_nothing_is_given_time_to_be_written(root: Path) -> 
     run(make(root, "src/*.rs"), body)
 
 
-def test_a_file_that_stays_empty_or_gone_is_told_all_the_same(root: Path) -> None:
+def test_a_file_that_stays_empty_or_gone_is_told_all_the_same(root: Path, run: Run) -> None:
     empty, gone = put(root, "empty.rs"), put(root, "gone.rs")
 
     async def body(watched: Watched) -> None:
@@ -205,7 +233,7 @@ def test_a_file_that_stays_empty_or_gone_is_told_all_the_same(root: Path) -> Non
     run(make(root, "*.rs"), body)
 
 
-def test_a_touch_of_a_trigger_outside_the_project_is_told(root: Path, tmp_path: Path) -> None:
+def test_a_touch_of_a_trigger_outside_the_project_is_told(root: Path, tmp_path: Path, run: Run) -> None:
     trigger = tmp_path / "trigger"
 
     async def body(watched: Watched) -> None:
@@ -217,7 +245,7 @@ def test_a_touch_of_a_trigger_outside_the_project_is_told(root: Path, tmp_path: 
     run(make(root, "../trigger"), body)
 
 
-def test_a_batch_says_who_reads_what(root: Path) -> None:
+def test_a_batch_says_who_reads_what(root: Path, run: Run) -> None:
     async def body(watched: Watched) -> None:
         put(root, "web.toml")
         put(root, ".env")
@@ -229,7 +257,7 @@ def test_a_batch_says_who_reads_what(root: Path) -> None:
     run(make(root), body)
 
 
-def test_changes_that_concern_nobody_are_dropped(root: Path) -> None:
+def test_changes_that_concern_nobody_are_dropped(root: Path, run: Run) -> None:
     put(root, "src/a.rs")
     put(root, ".gitignore", "*.log\n")
 
@@ -241,7 +269,7 @@ def test_changes_that_concern_nobody_are_dropped(root: Path) -> None:
     run(make(root, "src/**/*.rs", ignore=("*.bk.rs",)), body)
 
 
-def test_an_edit_right_after_start_is_not_lost(root: Path) -> None:
+def test_an_edit_right_after_start_is_not_lost(root: Path, run: Run) -> None:
     path = put(root, "src/a.rs")
     for text in map(str, range(10)):
 
@@ -255,8 +283,7 @@ def test_an_edit_right_after_start_is_not_lost(root: Path) -> None:
 # --- folders that come and go -----------------------------------------------------------------------------------------
 
 
-@ENGINES
-def test_files_made_at_once_in_new_folders_are_told(root: Path, poll_s: float | None) -> None:
+def test_files_made_at_once_in_new_folders_are_told(root: Path, run: Run) -> None:
     async def body(watched: Watched) -> None:
         for letter in "abcdefgh":
             name = f"src/{letter}/b/c/d/e/f/g/h/one.rs"
@@ -265,10 +292,10 @@ def test_files_made_at_once_in_new_folders_are_told(root: Path, poll_s: float | 
             put(root, name, "again")
             await watched.until(name)
 
-    run(make(root, "src/**/*.rs", settings=polling(poll_s)), body)
+    run(make(root, "src/**/*.rs"), body)
 
 
-def test_many_files_in_new_folders_are_all_told(root: Path) -> None:
+def test_many_files_in_new_folders_are_all_told(root: Path, run: Run) -> None:
     names = [f"src/{folder}/sub/{file}.rs" for folder in range(30) for file in range(10)]
 
     async def body(watched: Watched) -> None:
@@ -279,8 +306,7 @@ def test_many_files_in_new_folders_are_all_told(root: Path) -> None:
     run(make(root, "src/**/*.rs"), body)
 
 
-@ENGINES
-def test_a_folder_moved_in_or_out_stands_for_its_files(root: Path, tmp_path: Path, poll_s: float | None) -> None:
+def test_a_folder_moved_in_or_out_stands_for_its_files(root: Path, tmp_path: Path, run: Run) -> None:
     put(tmp_path, "made/deep/a.rs")
     put(root, "src/b.rs")
 
@@ -294,12 +320,11 @@ def test_a_folder_moved_in_or_out_stands_for_its_files(root: Path, tmp_path: Pat
         put(tmp_path, "away/deep/a.rs", "unseen")
         assert (await watched.marker()).paths == ("marker",)
 
-    run(make(root, "src/**/*.rs", settings=polling(poll_s)), body)
+    run(make(root, "src/**/*.rs"), body)
 
 
-@ENGINES
 @pytest.mark.parametrize("doomed", ["src", ".", ".."])
-def test_a_folder_deleted_and_made_again_is_still_watched(tmp_path: Path, doomed: str, poll_s: float | None) -> None:
+def test_a_folder_deleted_and_made_again_is_still_watched(tmp_path: Path, doomed: str, run: Run) -> None:
     root = tmp_path / "outer" / "shop"
     put(root, "src/a.rs")
 
@@ -312,10 +337,10 @@ def test_a_folder_deleted_and_made_again_is_still_watched(tmp_path: Path, doomed
             put(root, "src/a.rs", text + text)
             await watched.until("src/a.rs")
 
-    run(make(root, "src/**/*.rs", settings=polling(poll_s)), body)
+    run(make(root, "src/**/*.rs"), body)
 
 
-def test_a_folder_replaced_in_an_instant_is_still_watched(root: Path) -> None:
+def test_a_folder_replaced_in_an_instant_is_still_watched(root: Path, run: Run) -> None:
     put(root, "src/sub/a.rs")
 
     async def body(watched: Watched) -> None:
@@ -329,7 +354,7 @@ def test_a_folder_replaced_in_an_instant_is_still_watched(root: Path) -> None:
     run(make(root, "src/**/*.rs"), body)
 
 
-def test_the_root_may_vanish_while_a_process_is_still_in_it(root: Path) -> None:
+def test_the_root_may_vanish_while_a_process_is_still_in_it(root: Path, run: Run) -> None:
     put(root, "a.rs")
     with subprocess.Popen(["cat"], cwd=root, stdin=subprocess.PIPE) as inside:
 
@@ -344,18 +369,17 @@ def test_the_root_may_vanish_while_a_process_is_still_in_it(root: Path) -> None:
         inside.stdin.close()
 
 
-@ENGINES
-def test_what_does_not_exist_yet_is_waited_for(root: Path, poll_s: float | None) -> None:
+def test_what_does_not_exist_yet_is_waited_for(root: Path, run: Run) -> None:
     async def body(watched: Watched) -> None:
         put(root, "not/yet/there.txt")
         await watched.until("not/yet/there.txt")
         put(root, "../lib/x/y.rs")
         await watched.until("../lib/x/y.rs")
 
-    run(make(root, "not/yet/there.txt", "../lib/**/*.rs", settings=polling(poll_s)), body)
+    run(make(root, "not/yet/there.txt", "../lib/**/*.rs"), body)
 
 
-def test_files_behind_links_are_told_under_the_links_names(root: Path, tmp_path: Path) -> None:
+def test_files_behind_links_are_told_under_the_links_names(root: Path, tmp_path: Path, run: Run) -> None:
     put(tmp_path, "away/a.rs")
     put(tmp_path, "single/b.rs")
     (root / "lib").symlink_to("../away")
@@ -376,7 +400,7 @@ def test_files_behind_links_are_told_under_the_links_names(root: Path, tmp_path:
     run(make(root, "**/*.rs"), body)
 
 
-def test_a_swapped_link_is_told_with_the_files_behind_it(root: Path) -> None:
+def test_a_swapped_link_is_told_with_the_files_behind_it(root: Path, run: Run) -> None:
     put(root, "releases/one/a.txt")
     put(root, "releases/two/a.txt")
     (root / "current").symlink_to("releases/one")
@@ -391,7 +415,7 @@ def test_a_swapped_link_is_told_with_the_files_behind_it(root: Path) -> None:
     run(make(root, "current/*.txt"), body)
 
 
-def test_an_edited_ignore_file_counts_at_once(root: Path) -> None:
+def test_an_edited_ignore_file_counts_at_once(root: Path, run: Run) -> None:
     put(root, "gen/a.rs")
     put(root, ".gitignore", "gen\n")
 
@@ -412,11 +436,10 @@ def test_an_edited_ignore_file_counts_at_once(root: Path) -> None:
     run(make(root, "**/*.rs"), body)
 
 
-# --- what watchfiles cannot do ----------------------------------------------------------------------------------------
+# --- what engines cannot do, or some cannot ---------------------------------------------------------------------------
 
 
-@ENGINES
-def test_names_that_are_not_utf8_are_told(root: Path, poll_s: float | None) -> None:
+def test_names_that_are_not_utf8_are_told(root: Path, run: Run) -> None:
     odd = os.fsdecode(b"src/caf\xe9.rs")
     put(root, "src/a.rs")
 
@@ -428,10 +451,11 @@ def test_names_that_are_not_utf8_are_told(root: Path, poll_s: float | None) -> N
         put(root, "src/a.rs", "again")
         await watched.until("src/a.rs")
 
-    run(make(root, "src/*.rs", settings=polling(poll_s)), body)
+    run(make(root, "src/*.rs"), body)
 
 
-def test_a_folder_whose_name_is_not_utf8_is_looked_at(root: Path) -> None:
+@WATCHFILES
+def test_a_folder_whose_name_is_not_utf8_is_looked_at(root: Path, run: Run) -> None:
     name = os.fsdecode(b"src/caf\xe9/a.rs")
     put(root, name)
 
@@ -445,7 +469,7 @@ def test_a_folder_whose_name_is_not_utf8_is_looked_at(root: Path) -> None:
     run(make(root, "src/**/*.rs"), body)
 
 
-def test_a_folder_without_permission_is_told_and_taken_in_once_it_has_it(root: Path) -> None:
+def test_a_folder_without_permission_is_told_and_taken_in_once_it_has_it(root: Path, run: Run) -> None:
     put(root, "src/secret/a.rs")
     (root / "src" / "secret").chmod(0)
 
@@ -458,11 +482,13 @@ def test_a_folder_without_permission_is_told_and_taken_in_once_it_has_it(root: P
         run(make(root, "src/**/*.rs"), body)
 
 
-def test_past_the_systems_limit_the_rest_is_looked_at_and_told(root: Path) -> None:
+@EVENTS
+def test_past_the_systems_limit_the_rest_is_looked_at_and_told(root: Path, engine: WatchEngine) -> None:
     script = textwrap.dedent("""
         import sys
         from pathlib import Path
-        from tests.behaviour.test_watcher import Watched, make, put, run
+        from procwatch.core.model import WatchSettings
+        from tests.behaviour.test_watcher import Watched, make, play, put
         root = Path(sys.argv[1])
         for number in range(40):
             put(root, f"src/{number}/a.rs")
@@ -472,9 +498,9 @@ def test_past_the_systems_limit_the_rest_is_looked_at_and_told(root: Path) -> No
                 put(root, f"src/{number}/a.rs", "again")
             await watched.until(*(f"src/{number}/a.rs" for number in range(40)))
             print(*watched.lines, sep="\\n")
-        run(make(root, "src/**/*.rs"), body)
+        play(make(root, "src/**/*.rs", settings=WatchSettings(engine=sys.argv[2])), body)
     """)
-    command = ["unshare", "-Ur", sys.executable, "-c", script, str(root)]
+    command = ["unshare", "-Ur", sys.executable, "-c", script, str(root), engine]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
     if "unshare" in done.stderr:
         pytest.skip("no user namespaces here")
@@ -485,15 +511,22 @@ def test_past_the_systems_limit_the_rest_is_looked_at_and_told(root: Path) -> No
     assert done.stdout.count("\n") == 1
 
 
-class Lossy(WatchfilesEngine):
+class Lossy:
     """An engine that swallows what it hears, as a full queue of the kernel does."""
 
-    def wait(self, timeout_s: float | None) -> frozenset[str]:
-        heard = super().wait(timeout_s)
-        return frozenset(one for one in heard if not one.endswith("lost.rs"))
+    def __init__(self, inner: Engine) -> None:
+        self.watch, self.why_not, self.wake, self.close = inner.watch, inner.why_not, inner.wake, inner.close
+        self._inner = inner
+
+    def wait(self, timeout_s: float | None) -> Events:
+        heard = self._inner.wait(timeout_s)
+        return Events(frozenset(one for one in heard.places if not one.endswith("lost.rs")))
 
 
-def test_what_events_did_not_tell_is_found_by_looking_once_more(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@EVENTS
+def test_what_events_did_not_tell_is_found_by_looking_once_more(
+    root: Path, engine: WatchEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("procwatch.runtime.feed._SWEEP_AFTER_S", 0.2)
 
     async def body(watched: Watched) -> None:
@@ -502,13 +535,13 @@ def test_what_events_did_not_tell_is_found_by_looking_once_more(root: Path, monk
         batches = await watched.until("told.rs", "lost.rs")
         assert batches[0].paths == ("told.rs",)
 
-    run(make(root, "*.rs"), body, Lossy())
+    play(make(root, "*.rs"), body, Lossy(engine_for(WatchSettings(engine=engine))))
 
 
 class Broken(Silence):
     """An engine that always fails."""
 
-    def wait(self, timeout_s: float | None) -> frozenset[str]:
+    def wait(self, timeout_s: float | None) -> Events:
         raise EventsLostError("no such luck")
 
 
@@ -521,13 +554,13 @@ def test_an_engine_that_fails_again_and_again_is_given_up_and_told(root: Path) -
             "watching fails again and again (no such luck); everything is looked at every 1 s instead"
         ]
 
-    run(make(root, "*.rs"), body, Broken())
+    play(make(root, "*.rs"), body, Broken())
 
 
 class Faulty(Silence):
     """An engine with a fault in it."""
 
-    def watch(self, folders: Collection[str]) -> frozenset[str]:
+    def watch(self, folders: AbstractSet[WatchedFolder]) -> frozenset[str]:
         raise ZeroDivisionError
 
 
@@ -543,7 +576,7 @@ def test_a_fault_in_the_thread_is_raised_where_it_is_seen(root: Path) -> None:
 # --- when a batch ends ------------------------------------------------------------------------------------------------
 
 
-def test_constant_writing_does_not_hold_a_batch_open(root: Path) -> None:
+def test_constant_writing_does_not_hold_a_batch_open(root: Path, run: Run) -> None:
     path = put(root, "a.rs")
 
     async def body(watched: Watched) -> None:
@@ -561,7 +594,7 @@ def test_constant_writing_does_not_hold_a_batch_open(root: Path) -> None:
     run(make(root, "*.rs", settings=WatchSettings(quiet_s=5.0, max_wait_s=0.1)), body)
 
 
-def test_gits_lock_holds_a_batch_open(root: Path) -> None:
+def test_gits_lock_holds_a_batch_open(root: Path, run: Run) -> None:
     lock = put(root, ".git/index.lock")
 
     async def body(watched: Watched) -> None:
@@ -580,7 +613,7 @@ def test_gits_lock_holds_a_batch_open(root: Path) -> None:
     run(make(root, "*.rs"), body)
 
 
-def test_a_lock_that_a_dead_git_has_left_behind_delays_nothing(root: Path) -> None:
+def test_a_lock_that_a_dead_git_has_left_behind_delays_nothing(root: Path, run: Run) -> None:
     lock = put(root, ".git/index.lock")
     os.utime(lock, (1, 1))
 
@@ -591,7 +624,7 @@ def test_a_lock_that_a_dead_git_has_left_behind_delays_nothing(root: Path) -> No
     run(make(root, "*.rs"), body)
 
 
-def test_a_batch_that_was_not_taken_is_kept(root: Path) -> None:
+def test_a_batch_that_was_not_taken_is_kept(root: Path, run: Run) -> None:
     async def body(watched: Watched) -> None:
         put(root, "a.rs")
         await watched.happens(lambda: watched.watcher._found)

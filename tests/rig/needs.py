@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,12 @@ def need_file(path: Path) -> None:
     """Skip the test unless this file or folder, which setting up makes, is there."""
     if not path.exists():
         _lack(f"not there: {path}")
+
+
+def need_linux() -> None:
+    """Skip the test on other systems: what it tests is not there."""
+    if sys.platform != "linux":
+        pytest.skip("only Linux has this")
 
 
 def need_crates(folder: Path) -> None:

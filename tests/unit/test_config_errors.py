@@ -196,8 +196,10 @@ def test_a_wrong_key_of_a_service(tmp_path: Path, key: str, said: str) -> None:
             "[project]\ndefault = ['wep']\n",
             '2:12: project: default lists "wep", but there is no such build, service or',
         ),
-        ("[watch]\nengine = 'inotify'\n", '2:10: watch: engine = "inotify" is not supported yet'),
-        ("[watch]\nengine = 'magic'\n", '2:10: watch: engine must be "auto", "watchfiles" or "poll", not "magic"'),
+        (
+            "[watch]\nengine = 'magic'\n",
+            '2:10: watch: engine must be "auto", "inotify", "watchfiles" or "poll", not "magic"',
+        ),
         ("[watch]\nquiet = 'x'\n", '2:9: watch: quiet must be "auto" or a duration such as'),
         ("[watch]\npoll = true\n", "2:8: watch: poll must be false or a duration such as"),
         ("[watch]\nignore = ['[z-a]']\n", "2:11: watch: an entry of ignore must be a path, or a pattern in the syntax"),

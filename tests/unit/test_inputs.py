@@ -10,6 +10,7 @@ import pytest
 
 from procwatch.core.model import Build, Project, Service, WatchSettings
 from procwatch.errors import ProcwatchError
+from procwatch.runtime.engines import Events
 from procwatch.runtime.inputs import Inputs
 from procwatch.runtime.walk import sign
 
@@ -468,13 +469,13 @@ def test_an_edited_ignore_file_counts_at_once(root: Path) -> None:
     inputs = Inputs(project(root, build("**/*.log")))
     inputs.sweep()
     rule = put(root, "sub/.gitignore", "*.log\n")
-    assert inputs.look([str(rule)]).readers.paths == ()
+    assert inputs.look(Events(frozenset({str(rule)}))).readers.paths == ()
     put(root, "sub/b.log")
-    assert inputs.look([str(root / "sub" / "b.log")]).readers.paths == ()
+    assert inputs.look(Events(frozenset({str(root / "sub" / "b.log")}))).readers.paths == ()
     empty = Inputs(project(root, build("**/*.log"))).check("build.api")
     assert inputs.check("build.api").digest == empty.digest
     rule.unlink()
-    assert inputs.look([str(rule)]).readers.paths == ("sub/a.log", "sub/b.log")
+    assert inputs.look(Events(frozenset({str(rule)}))).readers.paths == ("sub/a.log", "sub/b.log")
 
 
 def test_an_event_without_a_change_is_no_change(root: Path) -> None:
@@ -483,7 +484,7 @@ def test_an_event_without_a_change_is_no_change(root: Path) -> None:
     inputs = Inputs(project(root, build("*.rs")))
     inputs.sweep()
     inputs._territory._unsettled.clear()
-    assert inputs.look([str(path)]).readers.paths == ()
+    assert inputs.look(Events(frozenset({str(path)}))).readers.paths == ()
 
 
 def test_a_truncated_or_vanished_file_is_unfinished(root: Path) -> None:
@@ -493,7 +494,7 @@ def test_a_truncated_or_vanished_file_is_unfinished(root: Path) -> None:
     one.write_text("")
     two.unlink()
     new.touch()
-    seen = inputs.look([str(one), str(two), str(new)])
+    seen = inputs.look(Events(frozenset({str(one), str(two), str(new)})))
     assert seen.unfinished == {"one", "two"}
     assert seen.readers.paths == ("new", "one", "two")
 
@@ -503,10 +504,10 @@ def test_a_late_event_of_a_save_is_no_second_change_but_a_second_save_is(root: P
     inputs = Inputs(project(root, build("*.rs")))
     inputs.sweep()
     put(root, "a.rs", "new")
-    assert inputs.look([str(path)]).readers.paths == ("a.rs",)
-    assert inputs.look([str(path)]).readers.paths == ()
+    assert inputs.look(Events(frozenset({str(path)}))).readers.paths == ("a.rs",)
+    assert inputs.look(Events(frozenset({str(path)}))).readers.paths == ()
     put(root, "a.rs", "too")
     files, signature = inputs._territory._found.files, sign(str(path))
     assert signature is not None
     files["a.rs"] = signature  # as a coarse clock would have it
-    assert inputs.look([str(path)]).readers.paths == ("a.rs",)
+    assert inputs.look(Events(frozenset({str(path)}))).readers.paths == ("a.rs",)

@@ -42,6 +42,7 @@ from procwatch.config.fields import (
     later,
 )  # fmt: skip
 from procwatch.config.layers import PROBE_KINDS
+from procwatch.core.model import WatchEngine
 
 Terminal = Annotated[Literal["all", "on-failure", "none"], OneOf()]
 
@@ -96,9 +97,16 @@ class WatchTable(Table):
         default="auto",
     )
     max_wait: Span = key("How long a batch waits at most, even if something writes all the time.", default="500ms")
-    poll: Poll = key("Interval at which files are compared, for file systems that send no events.", default=False)
-    engine: Annotated[Literal["auto", "watchfiles", "poll"], OneOf(later=("inotify",))] = key(
-        'What tells of changes; "poll" compares files, every 500 ms unless `poll` says otherwise.', default="auto"
+    poll: Poll = key(
+        "Interval at which files are compared, for file systems that send no events; "
+        "with an `engine` that does, both are done.",
+        default=False,
+    )
+    engine: Annotated[WatchEngine, OneOf()] = key(
+        'What tells of changes: the kernel ("inotify", Linux), the library "watchfiles", or comparing files ("poll", '
+        'every 500 ms unless `poll` says otherwise). "auto": "poll" if `poll` is given, else "inotify" on Linux and '
+        '"watchfiles" elsewhere.',
+        default="auto",
     )
 
 

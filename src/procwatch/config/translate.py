@@ -6,6 +6,7 @@ Rule 1: every problem is reported at its key and the translation goes on; its re
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,13 +91,16 @@ def translate(file: WatchToml, scope: Scope, env_files: tuple[str, ...]) -> Proj
         env=project.env,
         env_files=env_files,
         jobs=project.jobs or os.cpu_count() or 1,
-        watch=_watch(file),
+        watch=_watch(scope, file),
     )
 
 
-def _watch(file: WatchToml) -> WatchSettings:
+def _watch(scope: Scope, file: WatchToml) -> WatchSettings:
+    engine = file.watch.engine
+    if engine == "inotify" and sys.platform != "linux":
+        scope.report(("watch", "engine"), 'engine = "inotify" works on Linux only; "auto" picks what works here')
     poll_s = file.watch.poll
-    if poll_s is None and file.watch.engine == "poll":
+    if poll_s is None and engine == "poll":
         poll_s = DEFAULT_POLL_S
     return WatchSettings(
         ignore=tuple(file.watch.ignore),
@@ -104,6 +108,7 @@ def _watch(file: WatchToml) -> WatchSettings:
         quiet_s=file.watch.quiet,
         max_wait_s=file.watch.max_wait,
         poll_s=poll_s,
+        engine=engine,
     )
 
 

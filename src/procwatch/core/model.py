@@ -196,15 +196,19 @@ class Service(Unit):
     autostart: bool = True
 
 
+WatchEngine = Literal["auto", "inotify", "watchfiles", "poll"]
+
+
 @dataclass(frozen=True, slots=True)
 class WatchSettings:
-    """How the files are watched; `quiet_s` None is "auto", `poll_s` None is events from the system."""
+    """How the files are watched; `quiet_s` None is "auto", `poll_s` None: files are compared only after events."""
 
     ignore: tuple[str, ...] = ()
     gitignore: bool = True
     quiet_s: float | None = None
     max_wait_s: float = 0.5
     poll_s: float | None = None
+    engine: WatchEngine = "auto"
 
 
 @dataclass(frozen=True, slots=True)

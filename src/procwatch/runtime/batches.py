@@ -42,6 +42,9 @@ class Batch:
 
     def add(self, seen: Seen, now_s: float) -> None:
         """Take in what a look found."""
+        for path in seen.closed & self._unfinished.keys():
+            del self._unfinished[path]
+            self._last_s = now_s  # a file that was written under another name is moved to its own only now
         if not seen.readers.paths:
             return
         if self.is_empty:

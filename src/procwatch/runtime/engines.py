@@ -1,4 +1,4 @@
-"""What tells that something happened: the promise that every engine keeps, and the one that knows nothing by itself.
+"""What tells that something happened: the promise that every engine keeps, which one is used, and the silent one.
 
 Rule 1: an engine reports where something happened, as absolute real paths. It knows no patterns and no projects.
 Rule 2: it may report too much; where it may have lost something it raises EventsLostError, and never stays silent.
@@ -7,23 +7,45 @@ Rule 3: one thread calls `watch` and `wait`; `wake` alone may be called from ano
 
 from __future__ import annotations
 
+import sys
 import threading
-from collections.abc import Collection
-from typing import Protocol
+from collections.abc import Set as AbstractSet
+from typing import NamedTuple, Protocol
+
+from procwatch.core.model import WatchSettings
 
 
 class EventsLostError(Exception):
     """Events may have been lost, for the reason in the text: look at everything and call `watch` again."""
 
 
+class QueueOverflowError(EventsLostError):
+    """More happened at once than the system keeps; the engine itself works on."""
+
+
+class WatchedFolder(NamedTuple):
+    """A real folder whose events are needed. Made again under the same name, it is another one."""
+
+    real: str
+    identity: tuple[int, int]
+    generation: int
+
+
+class Events(NamedTuple):
+    """Where something happened. `writing`: those that a process is still writing to, as far as the system tells."""
+
+    places: frozenset[str] = frozenset()
+    writing: frozenset[str] = frozenset()
+
+
 class Engine(Protocol):
     """Events of folders: of the names in them, not of what is below."""
 
-    def watch(self, folders: Collection[str]) -> frozenset[str]:
+    def watch(self, folders: AbstractSet[WatchedFolder]) -> frozenset[str]:
         """Report events of just these folders from now on; nothing is missed meanwhile. Gives those it cannot watch."""
         ...
 
-    def wait(self, timeout_s: float | None) -> frozenset[str]:
+    def wait(self, timeout_s: float | None) -> Events:
         """Block until something happened, `wake` was called or the time is over, and say where."""
         ...
 
@@ -36,7 +58,7 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None:
-        """Give back what it holds."""
+        """Give back what it holds; no call may follow but `wake`."""
         ...
 
 
@@ -46,15 +68,15 @@ class Silence:
     def __init__(self) -> None:
         self._woken = threading.Event()
 
-    def watch(self, folders: Collection[str]) -> frozenset[str]:
+    def watch(self, folders: AbstractSet[WatchedFolder]) -> frozenset[str]:
         """Accept anything: nothing is watched, all is looked at."""
         del folders
         return frozenset()
 
-    def wait(self, timeout_s: float | None) -> frozenset[str]:
+    def wait(self, timeout_s: float | None) -> Events:
         """Sleep until `wake` or the time is over."""
         self._woken.wait(timeout_s)
-        return frozenset()
+        return Events()
 
     def why_not(self) -> str | None:
         """Nothing is ever refused."""
@@ -66,3 +88,26 @@ class Silence:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def limit_reached(setting: str) -> str:
+    """What to say where the system grants no more; `setting` is the one to raise."""
+    return f"the system's limit on watched folders is reached (fs.inotify.{setting} raises it)"
+
+
+def engine_for(settings: WatchSettings) -> Engine:
+    """The engine that is asked for. Each is imported only where it is used: watchfiles takes 28 ms."""
+    name = settings.engine
+    if name == "auto" and settings.poll_s is not None:
+        name = "poll"
+    if name == "auto":
+        name = "inotify" if sys.platform == "linux" else "watchfiles"
+    if name == "poll":
+        return Silence()
+    if name == "inotify":
+        from procwatch.runtime.inotify import InotifyEngine
+
+        return InotifyEngine()
+    from procwatch.runtime.watchfiles_engine import WatchfilesEngine
+
+    return WatchfilesEngine()

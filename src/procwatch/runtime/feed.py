@@ -13,12 +13,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from procwatch.runtime.engines import Engine, EventsLostError, Silence
+from procwatch.runtime.engines import Engine, EventsLostError, QueueOverflowError, Silence, WatchedFolder
 from procwatch.runtime.inputs import Inputs, Seen
-from procwatch.runtime.territory import WatchedFolder
 
-# Once events that count have stopped for so long, everything is looked at once: the kernel's queue may have run over
-# (watchfiles does not say so), or a folder been filled in the instant before it was watched.
+# Once events that count have stopped for so long, everything is looked at once: an engine may have lost something
+# without knowing (watchfiles does not say when the kernel's queue has run over), or a mount have hidden a folder.
 _SWEEP_AFTER_S = 1.0
 
 # The share of one processor that sweeps take at most, however long each takes and however often something happens;
@@ -57,6 +56,7 @@ class Feed:
         self._told: set[str] = set()
         self._losses: list[float] = []
         self._sweep_at_s: float | None = None
+        self._is_urgent = False
         self._swept_s = 0.0
         self._sweep_took_s = 0.0
         self._is_stopping = threading.Event()
@@ -89,19 +89,23 @@ class Feed:
         """Wait for one thing to happen and take it in."""
         try:
             events = self._engine.wait(self._wait_s())
+        except QueueOverflowError:  # as often as that happens, but with pauses: looking at everything costs time
+            self._armed, self._is_urgent = frozenset(), True
+            self._plan_sweep(0.0)
+            return
         except EventsLostError as loss:
             self._recover(str(loss))
             return
-        if events:
+        if events.places:
             self._take(self._inputs.look(events))
         if self._sweep_at_s is not None and time.monotonic() >= self._sweep_at_s:
             self._sweep()
 
     def _take(self, seen: Seen) -> None:
         """Hand on what was seen, follow new folders, and see to it that everything is looked at once more."""
-        if seen.readers.paths or seen.has_new_folders:
+        if (seen.readers.paths or seen.has_new_folders) and not self._is_urgent:
             self._plan_sweep(_SWEEP_AFTER_S)
-        if seen.readers.paths:
+        if seen.readers.paths or seen.closed:
             self._listener.found(seen)
         if seen.has_new_folders:
             self._arm()
@@ -111,8 +115,9 @@ class Feed:
         seen = self._inputs.sweep()
         self._swept_s = time.monotonic()
         self._sweep_took_s = self._swept_s - started_s
-        self._sweep_at_s = None
+        self._sweep_at_s, self._is_urgent = None, False
         self._take(seen)
+        self._arm()
         if self._poll_s is not None:
             self._plan_sweep(self._poll_s)
 
@@ -130,7 +135,7 @@ class Feed:
         """Put the engine on the folders, until looking at them again shows no others."""
         while not self._is_stopping.is_set() and (folders := self._inputs.folders()) != self._armed:
             try:
-                left = self._engine.watch([folder.real for folder in folders])
+                left = self._engine.watch(folders)
             except EventsLostError:  # a folder vanished on the way: look which are left, and try again
                 left, self._armed = frozenset(), frozenset()
                 seen = self._inputs.sweep()

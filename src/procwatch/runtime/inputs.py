@@ -16,12 +16,13 @@ from threading import Lock
 
 from procwatch.core.model import Build, Project, Service, definition
 from procwatch.errors import printable
+from procwatch.runtime.engines import Events, WatchedFolder
 from procwatch.runtime.fingerprints import Content, Fingerprints
 from procwatch.runtime.ignores import IgnoreFiles
 from procwatch.runtime.patterns import literal_patterns
 from procwatch.runtime.places import Base
 from procwatch.runtime.rules import Rules, UnitRules, unit_rules
-from procwatch.runtime.territory import Changes, Territory, WatchedFolder
+from procwatch.runtime.territory import Changes, Territory
 from procwatch.runtime.walk import Found, Signature, Walk, links_to, walk_start
 
 # To tell "only ignored files" from "nothing" ignored folders must be searched; after so many names we say "nothing".
@@ -52,10 +53,14 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a look at the disk found. `unfinished`: paths whose writer seems not to be done; `finished`: the others."""
+    """What a look at the disk found. `unfinished`: changed paths whose writer seems not to be done.
+
+    `closed`: unchanged ones whose writer is.
+    """
 
     readers: Readers
     unfinished: frozenset[str]
+    closed: frozenset[str]
     has_new_folders: bool
 
 
@@ -98,8 +103,8 @@ class Inputs:
         """These paths had an event: the next check reads them, whatever their times say."""
         self._fingerprints.note_events(self._place.relative(path) for path in paths)
 
-    def look(self, events: Iterable[str]) -> Seen:
-        """What has changed at these real paths, and whom it concerns."""
+    def look(self, events: Events) -> Seen:
+        """What has changed where something happened, and whom it concerns."""
         return self._seen(self._territory.look(events))
 
     def look_into(self, folders: Iterable[str]) -> Seen:
@@ -126,7 +131,7 @@ class Inputs:
         self._fingerprints.note_events(changes.paths)
         readers = self._readers(sorted(changes.paths))
         unfinished = frozenset(path for path in readers.paths if changes.paths[path])
-        return Seen(readers, unfinished, changes.has_new_folders)
+        return Seen(readers, unfinished, frozenset(changes.closed), changes.has_new_folders)
 
     def _readers(self, paths: Iterable[str]) -> Readers:
         readers: dict[str, list[str]] = {}

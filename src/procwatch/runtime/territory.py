@@ -13,8 +13,8 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from threading import RLock
-from typing import NamedTuple
 
+from procwatch.runtime.engines import Events, WatchedFolder
 from procwatch.runtime.fingerprints import read_content
 from procwatch.runtime.ignores import RULE_FILES, IgnoreFiles
 from procwatch.runtime.places import Base, is_within, parent_of
@@ -25,24 +25,20 @@ from procwatch.runtime.walk import COARSE_CLOCK_NS, Found, Signature, Walk, sign
 _MAX_PEEKED = 65_536
 
 
-class WatchedFolder(NamedTuple):
-    """A real folder whose events are needed. Made again under the same name, it is another one."""
-
-    real: str
-    identity: tuple[int, int]
-    generation: int
-
-
 @dataclass(slots=True)
 class Changes:
-    """What a look found. `paths`: changed files, and whether each looks as if its writer is not done with it."""
+    """What a look found. `paths`: changed files, and whether each looks as if its writer is not done with it.
+
+    `closed`: files that look as before, and that nobody writes to any more.
+    """
 
     paths: dict[str, bool] = field(default_factory=dict)
+    closed: set[str] = field(default_factory=set)
     has_new_folders: bool = False
 
-    def add(self, path: str, old: Signature | None, new: Signature | None) -> None:
+    def add(self, path: str, old: Signature | None, new: Signature | None, *, writing: bool = False) -> None:
         """Note a change. A file that has just lost all of its content, or its name, is about to be written."""
-        self.paths[path] = new is None or (new.size == 0 and old is not None and old.size > 0)
+        self.paths[path] = writing or new is None or (new.size == 0 and old is not None and old.size > 0)
 
 
 class Territory:
@@ -88,16 +84,16 @@ class Territory:
             self._index(changes)
             return changes
 
-    def look(self, events: Iterable[str]) -> Changes:
+    def look(self, events: Events) -> Changes:
         """Look at the places, absolute real paths, at which something happened."""
         with self._lock:
-            events = tuple(events)
-            if any(self._is_rule_file(event) for event in events):
+            if any(self._is_rule_file(place) for place in events.places):
                 self._ignores.forget()
                 return self.sweep()
             changes = Changes()
-            for path in sorted({path for event in events for path in self._names_of(event)}):
-                self._look_at(path, changes)
+            paths = {path: place in events.writing for place in events.places for path in self._names_of(place)}
+            for path, writing in sorted(paths.items()):
+                self._look_at(path, changes, writing=writing)
             if changes.has_new_folders:
                 self._index(changes)
                 if self._start() != self._top:  # what all walks begin at has gone or come back
@@ -141,7 +137,7 @@ class Territory:
             paths |= {logical for logical, _ in self._spots[event]}
         return paths
 
-    def _look_at(self, path: str, changes: Changes) -> None:
+    def _look_at(self, path: str, changes: Changes, *, writing: bool) -> None:
         signature = sign(self._place.absolute(path))
         if signature is not None and stat.S_ISDIR(signature.mode):
             self._rescan(path, changes)
@@ -155,7 +151,9 @@ class Territory:
                 changes.add(path, old, None)
         elif any(rules.reads(path) for rules in self._rules):
             if signature != old or self._has_new_content(path, signature):
-                changes.add(path, old, signature)
+                changes.add(path, old, signature, writing=writing)
+            elif signature.size and not writing:
+                changes.closed.add(path)
             self._found.files[path] = signature
             self._settle(path, signature, held=self._peek(path, signature))
 
@@ -241,8 +239,9 @@ def _is_fresh(signature: Signature) -> bool:
 
 
 def _identify(real: str) -> tuple[int, int] | None:
+    """What tells a folder from another; None for what is none."""
     try:
         found = os.stat(real)  # noqa: PTH116
     except OSError:  # not there: its parent tells when it comes
         return None
-    return (found.st_dev, found.st_ino)
+    return (found.st_dev, found.st_ino) if stat.S_ISDIR(found.st_mode) else None

@@ -1,8 +1,7 @@
 """Watch the project's files and yield batches of changes.
 
-Rule 1: this is the only door to watchfiles; it is given single folders, real and existing, and only says where to look.
-Rule 2: an edit after `start` has returned is yielded, whatever happens to the folder that it is in.
-Rule 3: the feed's thread reaches the loop through `_in_loop` alone.
+Rule 1: an edit after `start` has returned is yielded, whatever happens to the folder that it is in.
+Rule 2: the feed's thread reaches the loop through `_in_loop` alone.
 """
 
 from __future__ import annotations
@@ -10,27 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection
-
-from watchfiles._rust_notify import RustNotify, WatchfilesRustInternalError
+from collections.abc import AsyncIterator, Callable
 
 from procwatch.core.messages import FilesChanged
 from procwatch.core.model import Project
 from procwatch.runtime.batches import Batch
-from procwatch.runtime.engines import Engine, EventsLostError, Silence
+from procwatch.runtime.engines import Engine, engine_for
 from procwatch.runtime.feed import Feed, Listener
 from procwatch.runtime.inputs import Inputs, Seen
-
-# watchfiles looks for events once a step and hands them out after one step without more. Measured from a save to its
-# batch, 50 saves among 1,000 files on two shared cores: 8 ms gives 16 ms (p50), 20 ms (p95) and 0.5 to 0.8 % of one
-# core while nothing happens; 4 ms: 12 ms and 1.1 %; 12 ms: 24 ms and 0.4 %.
-_STEP_MS = 8
-
-# The longest that watchfiles collects while more and more come; the batch above has its own limit.
-_COLLECT_MS = 50
 
 # git's lock counts for so long ("30 s at most", the contract, Change), also reckoned from when it was made: one that a
 # dead git has left behind delays nothing.
@@ -38,109 +26,6 @@ _LOCK_S = 30.0
 
 # How often a lock that holds a batch open is looked at.
 _LOCK_STEP_S = 0.025
-
-
-class WatchfilesEngine:
-    """The system's events through watchfiles (inotify, FSEvents)."""
-
-    def __init__(self) -> None:
-        self._notify: RustNotify | None = None
-        self._pending: set[str] = set()
-        self._lost: str | None = None
-        self._refused: str | None = None
-        self._woken = threading.Event()
-
-    def watch(self, folders: Collection[str]) -> frozenset[str]:
-        """Take new watches for all of them, then give back the old ones: nothing is missed in between."""
-        # Folders near the project come first: if not all can be watched, those far down are looked at.
-        able = sorted((one for one in folders if _can_watch(one)), key=lambda one: (one.count("/"), one))
-        notify, count = self._take_watches(able)
-        self._give_back()
-        self._notify = notify
-        return frozenset(folders) - frozenset(able[:count])
-
-    def wait(self, timeout_s: float | None) -> frozenset[str]:
-        """Block until something happened. What came while `watch` was at work comes first."""
-        if self._lost is not None:
-            reason, self._lost = self._lost, None
-            raise EventsLostError(reason)
-        if self._pending:
-            events, self._pending = frozenset(self._pending), set()
-            return events
-        if self._notify is None:
-            self._woken.wait(timeout_s)
-            return frozenset()
-        # 0 is "for ever" to watchfiles
-        timeout_ms = 0 if timeout_s is None else max(1, round(timeout_s * 1000))
-        try:
-            found = self._notify.watch(_COLLECT_MS, _STEP_MS, timeout_ms, self._woken)
-        except WatchfilesRustInternalError as error:  # a name that is not UTF-8, and it is of no more use after that
-            raise EventsLostError(str(error)) from error
-        return frozenset() if isinstance(found, str) else frozenset(path for _, path in found)
-
-    def why_not(self) -> str | None:
-        """What the system said to the last `watch`."""
-        return self._refused or "some folders cannot be watched, by their permissions or names"
-
-    def wake(self) -> None:
-        """Make `wait` come back within one step, now and from now on."""
-        self._woken.set()
-
-    def close(self) -> None:
-        """Give back the watches."""
-        if self._notify is not None:
-            self._notify.close()
-            self._notify = None
-
-    def _take_watches(self, folders: list[str]) -> tuple[RustNotify | None, int]:
-        """Watches for as many of these as the system grants, the first ones."""
-        self._refused = None
-        count = len(folders)
-        while count:
-            try:
-                return RustNotify(folders[:count], False, False, 0, False, False), count  # noqa: FBT003 - its signature
-            except FileNotFoundError as error:
-                raise EventsLostError("a folder vanished while it was being watched") from error
-            except (OSError, WatchfilesRustInternalError) as error:
-                count = self._retry_with(count, error)
-        return None, 0
-
-    def _retry_with(self, count: int, error: Exception) -> int:
-        """How many to try next. The old watches count against the same limit: first they go, then half of the new."""
-        if self._notify is not None:
-            self._give_back()
-            return count
-        if not isinstance(error, PermissionError):
-            setting = "max_user_instances" if "open files" in str(error) else "max_user_watches"
-            self._refused = f"the system's limit on watched folders is reached (fs.inotify.{setting} raises it)"
-        return count // 2
-
-    def _give_back(self) -> None:
-        """End the old watches, and keep what they had seen."""
-        if self._notify is None:
-            return
-        try:
-            found = self._notify.watch(1, 1, 1, None)
-        except WatchfilesRustInternalError as error:
-            self._lost = str(error)
-        else:
-            self._pending |= set() if isinstance(found, str) else {path for _, path in found}
-        self.close()
-
-
-def _can_watch(folder: str) -> bool:
-    """Whether watchfiles takes the name and the system the folder."""
-    try:
-        folder.encode()
-        # Opened, not asked with access(2): that answers for the real user, and so wrongly where rights were dropped.
-        os.close(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
-    except UnicodeEncodeError:  # watchfiles takes UTF-8 only: such a folder is looked at instead
-        return False
-    except PermissionError:
-        return False
-    except OSError:  # gone, or no descriptor is free: let the system say so to the one that watches
-        return True
-    return True
 
 
 class Watcher:
@@ -158,8 +43,7 @@ class Watcher:
             tell=lambda line: self._in_loop(report, line),
             failed=lambda error: self._in_loop(self._on_fault, error),
         )
-        used = engine or (WatchfilesEngine() if self._settings.poll_s is None else Silence())
-        self._feed = Feed(inputs, used, listener, self._settings.poll_s)
+        self._feed = Feed(inputs, engine or engine_for(self._settings), listener, self._settings.poll_s)
         self._batch = Batch(self._settings)
         self._found: deque[Seen] = deque()
         self._news = asyncio.Event()
