@@ -7,6 +7,7 @@ import os
 import platform
 import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -430,17 +431,40 @@ def test_a_tree_is_ended_without_proc_too(tmp_path: Path, monkeypatch: pytest.Mo
     assert play(tmp_path, scene) == []
 
 
+def test_the_family_is_found_whichever_thread_has_started_it_and_however_deep_it_is(tmp_path: Path) -> None:
+    (tmp_path / "inner").write_text(STAY)
+    (tmp_path / "outer").write_text("sh -c 'sh inner & wait' & wait")
+    (tmp_path / "threads.py").write_text(
+        "import subprocess, threading, time\n"
+        "def begin():\n    subprocess.Popen(['sh', 'outer'])\n    time.sleep(1000)\n"
+        "for _ in range(2): threading.Thread(target=begin, daemon=True).start()\n"
+        "begin()\n"
+    )
+
+    async def scene(stage: Stage) -> tuple[set[int], set[int]]:
+        process, sink = stage.start((sys.executable, "threads.py"))
+        await sink.until("pid ", 3)
+        found = {pid for pid in await census.family() if pid != process.pid}
+        seen = {member.pid for member in census.descendants(process.pid)}
+        await process.end(QUICK)
+        return found, seen
+
+    found, seen = play(tmp_path, scene)
+    assert found == seen
+    assert len(found) == 3 * len(("outer", "its shell", "inner"))
+
+
 def test_all_looks_of_one_moment_share_one_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scans: list[int] = []
-    scan = census.scan
+    family = census.family
 
     async def count() -> census.Census:
         scans.append(1)
-        return await scan()
+        return await family()
 
     async def scene(stage: Stage) -> int:
         started = [stage.start(STAY)[0] for _ in range(10)]
-        monkeypatch.setattr(census, "scan", count)
+        monkeypatch.setattr(census, "family", count)
         await asyncio.gather(*(process.descendants_left() for process in started))
         made = len(scans)
         await stage.forest.kill()

@@ -22,6 +22,10 @@ _PR_SET_CHILD_SUBREAPER = 36
 _SCAN_SHARE = 100
 # A line of /proc/<pid>/stat has 52 fields and a name of 64 bytes at most.
 _STAT_BYTES = 2048
+# One read of a list of children gives whole numbers, a page of them at most.
+_CHILDREN_BYTES = 64 * 1024
+# A tree deeper than this, or one that grows faster than it is read, is found by reading every process once.
+_ROUNDS = 50
 # What execve(2) takes as arguments and environment together by default.
 _ARGUMENTS_BYTES = 2 * 1024 * 1024
 # In the midst of an exec a process shows an empty environment, for some 0.1 ms: 6 of 1,500 orphans were met in it.
@@ -33,6 +37,7 @@ _POLL_S = 0.02
 _PS_POLL_S = 0.1
 
 HAS_PROC = Path("/proc/self/stat").exists()
+HAS_CHILDREN = Path(f"/proc/self/task/{os.getpid()}/children").exists()
 HAS_PIDFD = hasattr(os, "pidfd_open")
 
 
@@ -70,9 +75,37 @@ async def scan() -> Census:
     for number, pid in enumerate(pids, 1):
         if member := look_up(pid):
             found[pid] = member
-        if number % _SCAN_SHARE == 0:
-            await asyncio.sleep(0)
+        await _pause(number)
     return found
+
+
+async def family() -> Census:
+    """All that this process has started or adopted, and what is below those; without this process itself.
+
+    It takes 20 us for each of them, where `scan` takes nearly as much for each process of the machine. Like that, it
+    can miss what is started meanwhile, but not what only gets another parent. Where it cannot be had, it is `scan`.
+    """
+    found: dict[int, Member] = {}
+    asked: set[int] = set()
+    for _ in range(_ROUNDS if HAS_PROC and HAS_CHILDREN else 0):
+        new: list[int] = []
+        for number, parent in enumerate((os.getpid(), *found), 1):
+            new += [pid for pid in _children(parent) if pid not in asked]
+            await _pause(number)
+        if not new:
+            return found
+        asked.update(new)
+        for number, pid in enumerate(new, 1):
+            if member := look_up(pid):
+                found[pid] = member
+            await _pause(number)
+    return await scan()
+
+
+async def _pause(number: int) -> None:
+    """Give the loop its turn now and then."""
+    if number % _SCAN_SHARE == 0:
+        await asyncio.sleep(0)
 
 
 def descendants(root: int, without: Collection[int] = ()) -> list[Member]:
@@ -226,6 +259,19 @@ def _read(path: str, max_bytes: int) -> bytes:
         return os.read(descriptor, max_bytes)  # these files give all they have at the first read
     finally:
         os.close(descriptor)
+
+
+def _children(pid: int) -> list[int]:
+    """What all threads of a process have started or adopted; nothing when it has ended."""
+    found: list[int] = []
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - half the time of iterdir
+            with open(f"/proc/{pid}/task/{thread}/children", "rb", buffering=0) as file:  # noqa: PTH123 - as above
+                while numbers := file.read(_CHILDREN_BYTES):  # cut between numbers: each piece ends with a space
+                    found += map(int, numbers.split())
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        pass  # it has ended, or hidepid hides it
+    return found
 
 
 def _ask_ps() -> Census:

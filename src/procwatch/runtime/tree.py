@@ -252,7 +252,7 @@ class Forest:
     async def _orphans(self) -> set[census.Member]:
         self.reap()
         here = os.getpid()
-        adopted = {one for one in (await census.scan()).values() if one.parent == here and not one.zombie}
+        adopted = {one for one in (await census.family()).values() if one.parent == here and not one.zombie}
         return {one for one in adopted if one.pid not in self._uncollected and census.may_signal(one)}
 
     async def _survey(self) -> None:
@@ -263,7 +263,7 @@ class Forest:
     async def _look_around(self) -> None:
         self.reap()
         asked_for = tuple(self._trees)  # what is planted during the scan may be missing in it
-        seen = await census.scan()
+        seen = await census.family()
         await self._read_marks(seen)
         owners: dict[int, Tree | None] = {}
         for pid in seen:
