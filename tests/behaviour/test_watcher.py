@@ -222,6 +222,37 @@ def test_a_file_truncated_to_nothing_is_given_time_to_be_written(root: Path, run
     run(make(root, "src/*.rs"), body)
 
 
+@INOTIFY
+def test_a_slow_save_under_another_name_is_one_batch(root: Path, run: Run) -> None:
+    path, other = put(root, "src/a.rs", "old"), root / "src" / "a.rs.new"
+
+    async def body(watched: Watched) -> None:
+        batch = watched.watcher._batch
+        saved = asyncio.ensure_future(watched.batch())
+        with other.open("w") as file:
+            file.write("new")
+            file.flush()
+            await watched.happens(lambda: batch._unfinished)
+            assert not saved.done()
+        await watched.happens(lambda: not batch._unfinished)
+        other.rename(path)
+        assert "src/a.rs" in (await saved).paths
+        assert (await watched.marker()).paths == ("marker",)
+
+    run(make(root, "src/*", settings=WatchSettings(quiet_s=1.0, max_wait_s=DEADLINE_S)), body)
+
+
+def test_what_is_written_without_ever_being_closed_is_told(root: Path, run: Run) -> None:
+    async def body(watched: Watched) -> None:
+        with (root / "a.rs").open("w") as file:
+            for _ in range(3):
+                file.write("more")
+                file.flush()
+                assert (await watched.batch()).paths == ("a.rs",)
+
+    run(make(root, "*.rs"), body)
+
+
 def test_a_file_that_stays_empty_or_gone_is_told_all_the_same(root: Path, run: Run) -> None:
     empty, gone = put(root, "empty.rs"), put(root, "gone.rs")
 
@@ -296,7 +327,7 @@ def test_files_made_at_once_in_new_folders_are_told(root: Path, run: Run) -> Non
 
 
 def test_many_files_in_new_folders_are_all_told(root: Path, run: Run) -> None:
-    names = [f"src/{folder}/sub/{file}.rs" for folder in range(30) for file in range(10)]
+    names = [f"src/{number}/b/c/file.rs" for number in range(300)]
 
     async def body(watched: Watched) -> None:
         for name in names:
@@ -319,6 +350,24 @@ def test_a_folder_moved_in_or_out_stands_for_its_files(root: Path, tmp_path: Pat
         await watched.until("src/made/deep/a.rs")
         put(tmp_path, "away/deep/a.rs", "unseen")
         assert (await watched.marker()).paths == ("marker",)
+
+    run(make(root, "src/**/*.rs"), body)
+
+
+def test_a_folder_renamed_and_one_made_in_its_place_are_both_watched(root: Path, run: Run) -> None:
+    put(root, "src/old/sub/a.rs")
+
+    async def body(watched: Watched) -> None:
+        (root / "src/old").rename(root / "src/new")
+        await watched.until("src/old/sub/a.rs", "src/new/sub/a.rs")
+        put(root, "src/new/sub/a.rs", "edited")
+        await watched.until("src/new/sub/a.rs")
+        (root / "src/new").rename(root / "src/newer")
+        put(root, "src/new/sub/a.rs", "other")
+        await watched.until("src/new/sub/a.rs", "src/newer/sub/a.rs")
+        for name in ("src/new/sub/a.rs", "src/newer/sub/a.rs", "src/newer/sub/b.rs"):
+            put(root, name, "edited again")
+            await watched.until(name)
 
     run(make(root, "src/**/*.rs"), body)
 
@@ -482,33 +531,85 @@ def test_a_folder_without_permission_is_told_and_taken_in_once_it_has_it(root: P
         run(make(root, "src/**/*.rs"), body)
 
 
+def in_own_namespace(script: str, *args: str) -> str:
+    """What a script prints that is root in a user and a mount namespace of its own."""
+    command = ["unshare", "-Urm", sys.executable, "-c", textwrap.dedent(script), *args]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2], timeout=3 * DEADLINE_S
+    )
+    if "unshare" in done.stderr:
+        pytest.skip("no user namespaces here")
+    assert done.stderr == ""
+    return done.stdout
+
+
 @EVENTS
-def test_past_the_systems_limit_the_rest_is_looked_at_and_told(root: Path, engine: WatchEngine) -> None:
-    script = textwrap.dedent("""
+@pytest.mark.parametrize(("limit", "value"), [("watches", 20), ("instances", 0)])
+def test_past_the_systems_limit_the_rest_is_looked_at_and_told(
+    root: Path, engine: WatchEngine, limit: str, value: int
+) -> None:
+    script = """
         import sys
         from pathlib import Path
         from procwatch.core.model import WatchSettings
         from tests.behaviour.test_watcher import Watched, make, play, put
-        root = Path(sys.argv[1])
+        root, engine, limit, value = Path(sys.argv[1]), *sys.argv[2:]
         for number in range(40):
             put(root, f"src/{number}/a.rs")
-        Path("/proc/sys/user/max_inotify_watches").write_text("20")
+        Path(f"/proc/sys/user/max_inotify_{limit}").write_text(value)
         async def body(watched: Watched) -> None:
             for number in range(40):
                 put(root, f"src/{number}/a.rs", "again")
             await watched.until(*(f"src/{number}/a.rs" for number in range(40)))
             print(*watched.lines, sep="\\n")
-        play(make(root, "src/**/*.rs", settings=WatchSettings(engine=sys.argv[2])), body)
-    """)
-    command = ["unshare", "-Ur", sys.executable, "-c", script, str(root), engine]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
-    if "unshare" in done.stderr:
-        pytest.skip("no user namespaces here")
-    assert done.stderr == ""
-    assert done.stdout.startswith(
-        "the system's limit on watched folders is reached (fs.inotify.max_user_watches raises"
+        play(make(root, "src/**/*.rs", settings=WatchSettings(engine=engine)), body)
+    """
+    printed = in_own_namespace(script, str(root), engine, limit, str(value))
+    assert printed.startswith(
+        f"the system's limit on watched folders is reached (fs.inotify.max_user_{limit} raises it); "
     )
-    assert done.stdout.count("\n") == 1
+    assert printed.count("\n") == 1
+
+
+@INOTIFY
+def test_a_file_system_that_goes_uncovers_what_is_below(root: Path, engine: WatchEngine) -> None:
+    script = """
+        import subprocess, sys
+        from pathlib import Path
+        from procwatch.core.model import WatchSettings
+        from tests.behaviour.test_watcher import Watched, make, play, put
+        root = Path(sys.argv[1])
+        put(root, "src/a.rs", "below")
+        subprocess.run(["mount", "-t", "tmpfs", "none", root / "src"], check=True)
+        put(root, "src/b.rs", "above")
+        async def body(watched: Watched) -> None:
+            subprocess.run(["umount", "--lazy", root / "src"], check=True)
+            await watched.until("src/a.rs", "src/b.rs")
+            put(root, "src/a.rs", "edited")
+            await watched.until("src/a.rs")
+            print("told")
+        play(make(root, "src/*.rs", settings=WatchSettings(engine=sys.argv[2])), body)
+    """
+    assert in_own_namespace(script, str(root), engine) == "told\n"
+
+
+@INOTIFY
+def test_an_overflow_of_the_systems_queue_loses_nothing(root: Path, run: Run) -> None:
+    names = [put(root, f"{letter}.rs") for letter in "ab"]
+    most = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+
+    async def body(watched: Watched) -> None:
+        for turn in range(2):
+            with watched.inputs._territory._lock:  # the feed cannot look, and so does not read
+                for number in range(most + 10):
+                    os.utime(names[number % 2])
+                put(root, f"src{turn}/lost.rs")
+            await watched.until(f"src{turn}/lost.rs")
+            put(root, f"src{turn}/lost.rs", "edited")
+            await watched.until(f"src{turn}/lost.rs")
+        assert watched.lines == []
+
+    run(make(root, "**/*.rs"), body)
 
 
 class Lossy:

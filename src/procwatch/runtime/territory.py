@@ -19,7 +19,7 @@ from procwatch.runtime.fingerprints import read_content
 from procwatch.runtime.ignores import RULE_FILES, IgnoreFiles
 from procwatch.runtime.places import Base, is_within, parent_of
 from procwatch.runtime.rules import Rules
-from procwatch.runtime.walk import COARSE_CLOCK_NS, Found, Signature, Walk, sign, walk_start
+from procwatch.runtime.walk import COARSE_CLOCK_NS, Found, Signature, Walk, identify, sign, walk_start
 
 # Files up to this size are read on an event to tell a second write from a late event of the first: 0.1 ms.
 _MAX_PEEKED = 65_536
@@ -159,11 +159,11 @@ class Territory:
 
     def _rescan(self, path: str, changes: Changes) -> None:
         """Walk a folder again. Folders that were entered from elsewhere stay those places' own."""
-        others = [
-            folder.identity
+        others = {
+            folder.identity: place
             for place, folder in self._found.folders.items()
             if folder.names is None and not is_within(place, path)
-        ]
+        }
         self._replace(path, Walk(self._place, self._rules, known=others).run(path), changes)
 
     def _replace(self, path: str, found: Found, changes: Changes) -> None:
@@ -223,7 +223,7 @@ class Territory:
         for target in self._found.targets:
             spots.setdefault(target.rpartition("/")[0] or "/", [])
         for real in spots.keys() - identities.keys():
-            identity = _identify(real)
+            identity = identify(real)
             if identity is not None:
                 identities[real] = identity
         self._spots = spots
@@ -236,12 +236,3 @@ class Territory:
 
 def _is_fresh(signature: Signature) -> bool:
     return time.time_ns() - max(signature.mtime_ns, signature.ctime_ns) < COARSE_CLOCK_NS
-
-
-def _identify(real: str) -> tuple[int, int] | None:
-    """What tells a folder from another; None for what is none."""
-    try:
-        found = os.stat(real)  # noqa: PTH116
-    except OSError:  # not there: its parent tells when it comes
-        return None
-    return (found.st_dev, found.st_ino) if stat.S_ISDIR(found.st_mode) else None

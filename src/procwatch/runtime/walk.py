@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -80,18 +80,30 @@ def sign(absolute: str) -> Signature | None:
         return None
 
 
+def identify(absolute: str) -> tuple[int, int] | None:
+    """What tells a folder from another, through links; None for what is none."""
+    try:
+        found = os.stat(absolute)  # noqa: PTH116
+    except OSError:  # not there: its parent tells when it comes
+        return None
+    return (found.st_dev, found.st_ino) if stat.S_ISDIR(found.st_mode) else None
+
+
 def _signature(found: os.stat_result, link: str | None = None) -> Signature:
     return Signature(found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_mode, link)
 
 
 class Walk:
-    """One walk over what `rules` take in, from `start` down; `known` are real folders that others have entered."""
+    """One walk over what `rules` take in, from `start` down; `known`: folders that were entered before, and as what."""
 
-    def __init__(self, place: Base, rules: Sequence[Rules], *, known: Iterable[_Id] = (), limit: int = 0) -> None:
+    def __init__(
+        self, place: Base, rules: Sequence[Rules], *, known: Mapping[_Id, str] | None = None, limit: int = 0
+    ) -> None:
         self.found = Found()
         self._place = place
         self._rules = rules
-        self._listed: set[_Id] = set(known)
+        self._known = known or {}
+        self._listed: set[_Id] = set()
         self._limit = limit
         self._todo: list[str] = []
         self._later: deque[str] = deque()
@@ -119,7 +131,7 @@ class Walk:
         identity = (status.st_dev, status.st_ino)
         names = _union(rules.names(path) for rules in active)
         if names is None:
-            if identity in self._listed and not (is_link and any(rules.spells_out(path) for rules in active)):
+            if self._is_listed(identity) and not (is_link and any(rules.spells_out(path) for rules in active)):
                 return
             self._listed.add(identity)
         parent = None if is_link else self.found.folders.get(parent_of(path))
@@ -135,6 +147,11 @@ class Walk:
         else:
             for name in sorted(names):
                 self._take_name(self._place.join(path, name), active)
+
+    def _is_listed(self, identity: _Id) -> bool:
+        """Whether a folder has its place already. One that was moved here is known by a place that it has left."""
+        known = self._known.get(identity)
+        return identity in self._listed or (known is not None and identify(self._place.absolute(known)) == identity)
 
     def _list(self, path: str, absolute: str, active: Sequence[Rules]) -> None:
         try:
