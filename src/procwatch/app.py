@@ -17,10 +17,11 @@ from procwatch.output.console import Console, Look
 from procwatch.runtime.assigned import Assigner
 from procwatch.runtime.census import become_subreaper
 from procwatch.runtime.effects import Surroundings
-from procwatch.runtime.engine import Engine, Parts
+from procwatch.runtime.engine import Engine
 from procwatch.runtime.gate import Gate
 from procwatch.runtime.guardian import is_orphan
 from procwatch.runtime.inputs import Inputs
+from procwatch.runtime.parts import Parts
 from procwatch.runtime.store import Store
 from procwatch.runtime.tree import Forest
 from procwatch.runtime.watcher import Watcher

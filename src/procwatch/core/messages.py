@@ -275,7 +275,8 @@ class Notice:
     pid: int | None = None
 
 
-Action = (
+Effect = (
     CheckInputs | StartBuild | StopBuild | RunHook | StopHook | StartInstance | StopInstance | SignalInstance
-    | SetTimer | Remember | End | Notice
+    | SetTimer | Remember | End
 )  # fmt: skip
+Action = Effect | Notice

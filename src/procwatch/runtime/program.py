@@ -12,6 +12,7 @@ import stat
 from pathlib import Path
 
 from procwatch.core.model import Exit
+from procwatch.errors import ProcwatchError
 
 # What a shell gives for a command that is not there, and for one that cannot be run.
 NOT_FOUND = 127
@@ -27,6 +28,11 @@ _SYSTEM_REFUSALS = {
     errno.ENOMEM: "out of memory: end what is not needed",
     errno.E2BIG: "the command and its environment are too long for the system: pass on less, or use a file",
 }
+
+
+def refused(error: ProcwatchError) -> Exit:
+    """How a command ended that could not even be put together: its env file or a variable is missing."""
+    return Exit(1, str(error))
 
 
 def check_folder(folder: Path) -> Exit | None:

@@ -1,0 +1,60 @@
+"""What the engine and those who work for it are given: surroundings, processes, disk, and where to tell."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from procwatch.core import messages as msg
+from procwatch.core.model import Project, Terminal
+from procwatch.runtime.effects import Surroundings
+from procwatch.runtime.inputs import Inputs
+from procwatch.runtime.spawn import Sink
+from procwatch.runtime.store import Store
+from procwatch.runtime.tree import Forest
+
+
+class Output(Sink, Protocol):
+    """Where one process's output goes, and the last of it."""
+
+    def tail(self, n: int, /) -> list[bytes]:
+        """The last lines."""
+
+
+class World(Protocol):
+    """Where the engine tells what happens."""
+
+    def output(self, name: str, mode: Terminal) -> Output:
+        """A new channel for one process of a unit."""
+
+    def publish(self, notice: msg.Notice, tail: list[bytes]) -> None:
+        """Something happened; `tail` is the last output of what failed."""
+
+    def planned(self, holds: Mapping[str, str], *, at_rest: bool) -> None:
+        """A plan was made."""
+
+    def report(self, line: str) -> None:
+        """A line for the user that is no event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the engine works with."""
+
+    surroundings: Surroundings
+    inputs: Inputs
+    forest: Forest
+    store: Store
+    world: World
+    clock: Callable[[], float] = time.monotonic
+
+    @property
+    def project(self) -> Project:
+        """What is run."""
+        return self.surroundings.project
+
+
+# Puts an event on the engine's queue.
+Tell = Callable[[msg.Event], None]
