@@ -23,7 +23,19 @@ from procwatch.core.model import (
     StopPolicy,
     TcpProbe,
 )
-from procwatch.runtime.instance import Ended, Ending, Launch, Ready, Report, Started, Unready, run_instance
+from procwatch.runtime.instance import (
+    Ended,
+    Ending,
+    Launch,
+    Leaving,
+    Ready,
+    Reloaded,
+    Reloading,
+    Report,
+    Started,
+    Unready,
+    run_instance,
+)
 from tests.rig import obey
 from tests.rig.obey import PATIENT, QUICK, STUBBORN, Recorder, Stage, alive, play
 
@@ -152,6 +164,43 @@ time.sleep(300)
         await life.next(Started)
         await life.next(Ready)
         await life.stop()
+
+    lived(tmp_path, scene)
+
+
+SAYS = """
+import os, socket, sys
+with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+    for message in sys.argv[1:]:
+        s.sendto(message.encode(), os.environ["NOTIFY_SOCKET"])
+sys.stdin.readline()
+"""
+
+
+def test_it_can_tell_that_it_reloads_and_that_it_ends(tmp_path: Path) -> None:
+    said = ["READY=1\n", "RELOADING=1\nSTATUS=half way", "READY=1\nX_OTHER=1\n", "STOPPING=1\n"]
+
+    async def scene(stage: Stage, life: Life) -> None:
+        command = (sys.executable, "-S", "-c", SAYS, *said)
+        life.begin(Launch(stage.spec(command, stdin="open", stop=PATIENT), NotifyProbe()), stage)
+        await life.next(Started)
+        told = [await life.reports.get() for _ in range(4)]
+        # That it is ready is told by its probe, in a turn of its own.
+        assert sorted(map(str, told)) == sorted(map(str, (Ready(), Reloading(), Reloaded(), Leaving())))
+        assert [one for one in told if one != Ready()] == [Reloading(), Reloaded(), Leaving()]
+        await life.stop()
+
+    lived(tmp_path, scene)
+
+
+def test_what_it_says_just_before_its_end_is_heard(tmp_path: Path) -> None:
+    async def scene(stage: Stage, life: Life) -> None:
+        command = (sys.executable, "-S", "-c", SAYS, "STOPPING=1")
+        life.begin(Launch(stage.spec(command), NotifyProbe()), stage)
+        await life.next(Started)
+        await life.next(Leaving)
+        await life.next(Ending)
+        assert (await life.next(Ended)).exit.ok
 
     lived(tmp_path, scene)
 

@@ -27,7 +27,8 @@ from procwatch.core.model import (
     TcpProbe,
 )
 from procwatch.runtime import readiness
-from procwatch.runtime.readiness import LogWatch, NotifySocket, NotReady, Target, until_ready
+from procwatch.runtime.notify import NotifySocket
+from procwatch.runtime.readiness import LogWatch, NotReady, Target, until_ready
 from tests.rig import obey
 from tests.rig.obey import Stage, play
 
@@ -96,7 +97,7 @@ async def reason_of(probe: Probe, timing: ProbeTiming, target: Target) -> str | 
 
 async def one_try(probe: HttpProbe | TcpProbe | RunProbe, target: Target, timeout_s: float = 20.0) -> str | None:
     """What one try says; a deadline short enough for a test would cut tries on a busy machine."""
-    return await readiness._try(probe, timeout_s, target)
+    return await readiness.try_once(probe, timeout_s, target)
 
 
 def probed(folder: Path, work: Callable[[Stage, Target], Awaitable[str | None]]) -> str | None:

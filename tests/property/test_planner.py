@@ -42,9 +42,10 @@ def projects(draw: st.DrawFn) -> Project:
 
 
 def play(world: World, data: st.DataObject) -> None:
-    """One thing happens: an edit, a touch, a crash, time, or the end of something that is under way."""
+    """One thing happens: an edit, a touch, a crash or another trouble, or the end of something that is under way."""
     world.now_s += data.draw(st.sampled_from([0.0, 0.01, 0.5, 3.0]))
-    kind = data.draw(st.sampled_from(["save", "touch", "happen", "happen", "happen", "crash", "trigger", "prepare"]))
+    kinds = ["save", "touch", "happen", "happen", "happen", "trouble", "trigger", "prepare"]
+    kind = data.draw(st.sampled_from(kinds))
     builds, services = sorted(world.state.builds), sorted(world.state.services)
     if kind == "save":
         names = data.draw(st.lists(st.sampled_from(builds), unique=True, min_size=1, max_size=2))
@@ -55,13 +56,22 @@ def play(world: World, data: st.DataObject) -> None:
         world.touch_service(data.draw(st.sampled_from(services)))
     elif kind == "prepare":
         world.unprepared ^= {data.draw(st.sampled_from(services))}
-    elif kind == "crash" and world.instances:
-        name = data.draw(st.sampled_from(sorted(world.instances)))
-        phase = world.state.services[name].phase
-        if phase in {Phase.READY, Phase.STARTING, Phase.SWITCHING}:
-            world.crash(name, code=data.draw(st.sampled_from([0, 1])))
+    elif kind == "trouble" and world.instances:
+        trouble(world, data.draw(st.sampled_from(sorted(world.instances))), data)
     elif kind == "happen" and world.pending:
         world.happen(data.draw(st.integers(0, len(world.pending) - 1)))
+
+
+def trouble(world: World, name: str, data: st.DataObject) -> None:
+    """An instance ends by itself, says that it is about to, or is found ill, whatever is being done with it."""
+    match data.draw(st.sampled_from(["crash", "leave", "sicken"])):
+        case "crash":
+            if world.state.services[name].phase in {Phase.READY, Phase.STARTING, Phase.SWITCHING, Phase.LEAVING}:
+                world.crash(name, code=data.draw(st.sampled_from([0, 1])))
+        case "leave":
+            world.leave(name)
+        case "sicken":
+            world.sicken(name)
 
 
 @given(projects(), st.data())
@@ -143,3 +153,26 @@ def test_the_back_off_doubles_up_to_its_limit_and_an_asked_restart_never_waits(c
     world.crash("service.a")
     world.touch_service("service.a")
     assert world.state.services["service.a"].phase is Phase.STARTING
+
+
+@given(st.sampled_from(["on-failure", "always", "never"]), st.floats(0, 20), st.integers(0, 6))
+def test_what_is_found_ill_comes_back_by_the_policy_as_after_a_crash(policy: str, well_s: float, times: int) -> None:
+    made = service("a", restart=RestartPolicy(policy))  # type: ignore[arg-type]
+    ill, crashed = (World.of(project(made)).begin() for _ in range(2))
+    for world in (ill, crashed):
+        world.settle()
+    for _ in range(times):
+        if "service.a" not in ill.instances:
+            break
+        for world in (ill, crashed):
+            world.now_s += well_s
+        ill.sicken("service.a")
+        ill.let(msg.StopInstance, "service.a")
+        crashed.crash("service.a")
+        last = [world.told("service_crashed")[-1] for world in (ill, crashed)]
+        assert last[0].effect == last[1].effect
+        assert last[0].reason == "health: no answer"
+        assert ill.state.services["service.a"].crashes == crashed.state.services["service.a"].crashes
+        for world in (ill, crashed):
+            world.settle()
+    assert len(ill.told("crash_loop")) == len(crashed.told("crash_loop"))

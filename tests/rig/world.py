@@ -14,7 +14,7 @@ from procwatch.core import messages as msg
 from procwatch.core.draft import Draft
 from procwatch.core.model import Build, Exit, Need, Project, Service
 from procwatch.core.planner import Plan, initial, plan
-from procwatch.core.state import ALIVE, Basis, Remembered, State, is_disturbed
+from procwatch.core.state import ALIVE, Basis, Phase, Remembered, State, is_disturbed
 
 
 def build(name: str, *needs: str, **more: object) -> Build:
@@ -125,6 +125,20 @@ class World:
             item for item in self.pending if getattr(item, "instance", None) != instance or item.name != name
         ]
         self.send(msg.InstanceEnded(name, instance, Exit(code, f"exit {code}")))
+
+    def sicken(self, name: str, *, ill_s: float = 0.0) -> None:
+        """The health probe of the running instance has failed too often: one that is ready is stopped, once."""
+        before, is_ready = self.state, self.state.services[name].phase is Phase.READY and self.state.exit_code is None
+        self.send(msg.InstanceUnhealthy(name, self.instances[name], "health: no answer", ill_s))
+        assert is_ready or self.state == before, f"{name} is stopped while it is {before.services[name].phase}"
+        after = self.state.services[name]
+        assert not is_ready or (after.phase is Phase.FAILING and not after.ready)
+        stops = [item for item in self.pending if isinstance(item, msg.StopInstance) and item.name == name]
+        assert len([item for item in stops if item.instance == self.instances[name]]) <= 1, "it is stopped twice"
+
+    def leave(self, name: str) -> None:
+        """The running instance says that it ends by itself."""
+        self.send(msg.InstanceLeaving(name, self.instances[name]))
 
     def settle(self, *, seconds_a_step: float = 0.01) -> None:
         """Let everything that is under way happen, oldest first."""

@@ -14,6 +14,7 @@ from procwatch.core.model import (
     DEFAULT_READY,
     Build,
     DelayProbe,
+    Health,
     HttpProbe,
     LogProbe,
     Need,
@@ -231,6 +232,23 @@ def test_a_service_is_ready_when_it_says(tmp_path: Path, keys: str, probe: Probe
 
 
 @pytest.mark.parametrize(
+    ("keys", "health"),
+    [
+        ("", None),
+        ("port = 80\nhealth = { tcp = true }", Health(TcpProbe(80), 5.0, 1.0, 3)),
+        (
+            "port = 80\nhealth = { http = '/x', status = 204, interval = 2 }",
+            Health(HttpProbe(80, "/x", None, 204), 2.0),
+        ),
+        ("health = { http = 'http://h:81/x', timeout = 2 }", Health(HttpProbe(81, "/x", "h"), timeout_s=2.0)),
+        ("health = { run = ['a'], failures = 1 }", Health(RunProbe(("a",)), failures=1)),
+    ],
+)
+def test_a_service_is_healthy_when_it_says(tmp_path: Path, keys: str, health: Health | None) -> None:
+    assert service(tmp_path, keys).health == health
+
+
+@pytest.mark.parametrize(
     ("keys", "poll_s"),
     [("", None), ("engine = 'poll'", 0.5), ("engine = 'poll'\npoll = 2", 2.0), ("poll = '3s'", 3.0)],
 )
@@ -311,6 +329,14 @@ def test_a_probe_of_another_kind_in_watch_local_toml_replaces_the_one_below(tmp_
     text = "[service.web]\nrun = 'x'\nport = 80\nready = { http = '/', status = 200 }\n"
     project = loaded(tmp_path, text, local="[service.web]\nready = { tcp = true }\n").project
     assert project.services["service.web"].ready == TcpProbe(80)
+
+
+def test_a_health_probe_is_merged_in_the_same_way(tmp_path: Path) -> None:
+    text = (
+        "[defaults.service]\nhealth = { http = '/', status = 200, failures = 5 }\n[service.web]\nrun = 'x'\nport = 80\n"
+    )
+    project = loaded(tmp_path, text, local="[service.web]\nhealth = { run = 'y' }\n").project
+    assert project.services["service.web"].health == Health(RunProbe("y"), failures=5)
 
 
 # --- variables -------------------------------------------------------------------------------------------------------

@@ -21,6 +21,11 @@ def running(*units: object, jobs: int = 8) -> World:
     return world
 
 
+def phase(world: World, name: str = "service.web") -> Phase:
+    """Where a service is in its life."""
+    return world.state.services[name].phase
+
+
 def test_a_service_starts_when_its_builds_have_succeeded() -> None:
     world = World.of(project(build("app"), service("web", "build.app"))).begin()
     world.look()
@@ -526,6 +531,84 @@ def test_five_crashes_in_a_row_are_told_once_as_a_loop_and_stable_starts_over() 
     world.now_s += 11
     world.crash("service.web")
     assert world.told("service_crashed")[-1].effect == "restart in 0.1 s"
+
+
+def test_a_service_that_is_ill_from_the_beginning_is_in_a_crash_loop_however_long_it_takes_to_find_out() -> None:
+    world = running(service("web"))
+    for _ in range(5):
+        world.now_s += 15
+        world.sicken("service.web", ill_s=15)
+        world.settle()
+    assert world.told("crash_loop")[-1].reason == "5 crashes in a row, none after 10 s of running well"
+
+
+def test_a_service_that_is_never_ready_is_in_a_crash_loop_whatever_its_deadline() -> None:
+    world = World.of(project(service("web"))).begin()
+    for instance in range(1, 6):
+        world.look()
+        world.now_s += 30
+        world.send(msg.InstanceNotReady("service.web", instance, "connection refused"))
+        world.let(msg.StopInstance, "service.web")
+        world.let(msg.SetTimer, "service.web")
+    assert len(world.told("crash_loop")) == 1
+
+
+def test_an_ill_service_is_let_alone_while_the_next_one_is_prepared_and_once_all_is_to_stop() -> None:
+    world = running(service("db", hooks={"pre_start": ("check",)}), service("api", "service.db"))
+    world.touch_service("service.db")
+    world.sicken("service.db")
+    assert world.state.services["service.db"].phase is Phase.SWITCHING
+    world.send(msg.StopAsked(130))
+    world.sicken("service.db")
+    assert [item.name for item in world.pending if isinstance(item, msg.StopInstance)] == ["service.api"]
+
+
+def test_a_probe_of_an_older_instance_is_never_used() -> None:
+    world = running(service("web"))
+    world.crash("service.web")
+    world.settle()
+    world.send(msg.InstanceUnhealthy("service.web", 1, "health: no answer", 0.0))
+    world.send(msg.InstanceLeaving("service.web", 1))
+    assert world.state.services["service.web"].phase is Phase.READY
+
+
+def test_a_service_that_is_leaving_counts_as_ready_no_more_and_ends_in_order() -> None:
+    world = running(service("db"), build("seed", "service.db", manual=False))
+    world.leave("service.db")
+    assert world.state.services["service.db"].phase is Phase.LEAVING
+    world.save("build.seed", content=1)
+    world.look()
+    assert world.holds["build.seed"] == "waits for service.db"
+    world.crash("service.db", code=0)
+    stopped = world.told("service_stopped")[-1]
+    assert (stopped.reason, stopped.effect) == ("ended by itself", "it stays down until something changes")
+    assert not world.told("service_crashed")
+
+
+def test_a_service_that_says_it_leaves_and_does_not_is_stopped_after_its_grace() -> None:
+    world = running(service("web"))
+    world.leave("service.web")
+    timer = next(item for item in world.pending if isinstance(item, msg.SetTimer))
+    assert timer.delay_s == 10
+    world.now_s += 10
+    world.let(msg.SetTimer, "service.web")
+    world.let(msg.StopInstance, "service.web")
+    assert world.told("service_crashed")[-1].reason == "has not ended 10 s after STOPPING=1"
+
+
+def test_a_service_that_leaves_while_the_next_one_is_prepared_is_replaced_by_it() -> None:
+    world = running(service("web", hooks={"pre_start": ("check",)}))
+    world.touch_service("service.web")
+    world.leave("service.web")
+    assert phase(world) is Phase.SWITCHING
+    world.unprepared = {"service.web"}
+    world.let(msg.RunHook, "service.web")
+    assert phase(world) is Phase.LEAVING
+    world.unprepared = set()
+    world.touch_service("service.web")
+    world.settle()
+    assert world.instances == {"service.web": 2}
+    assert world.state.services["service.web"].phase is Phase.READY
 
 
 def test_a_service_that_switches_by_signal_keeps_its_instance() -> None:

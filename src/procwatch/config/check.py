@@ -18,9 +18,9 @@ from pydantic_core import ErrorDetails
 
 from procwatch.config.expand import without
 from procwatch.config.fields import NotSupportedYetError, is_later
-from procwatch.config.layers import Layers, within_unit
+from procwatch.config.layers import ASKED_KINDS, Layers, within_unit
 from procwatch.config.locate import KeyPath
-from procwatch.config.schema import BuildTable, ProjectTable, ServiceTable, Table, WatchToml, sub_table
+from procwatch.config.schema import BuildTable, ProjectTable, ReadyTable, ServiceTable, Table, WatchToml, sub_table
 from procwatch.config.source import Document
 from procwatch.config.values import MAX_NAME_CHARS, similar
 from procwatch.errors import Problem
@@ -281,6 +281,8 @@ def _elsewhere(path: KeyPath, key: str) -> str | None:
     if word == "groups":
         return 'did you mean the table "groups"?'
     rest = within_unit(path) or owner(path)[1]
+    if rest[:-1] == ("health",) and key in ReadyTable.model_fields:
+        return f'it is a key of "ready" alone; health asks again and again: {" or ".join(ASKED_KINDS)}'
     homes = [name for name, table in _HOMES.items() if word in table.model_fields] if len(rest) == 1 else []
     what = "it" if word == key else f'"{word}"'
     return f"{what} is a key of {' and '.join(homes)}" if homes else None

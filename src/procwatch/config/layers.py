@@ -13,7 +13,9 @@ from procwatch.config.locate import KeyPath, Place
 from procwatch.config.source import Document, Source
 from procwatch.errors import Location, Problem
 
-PROBE_KINDS = ("http", "tcp", "run", "log", "notify", "delay")
+# The probes that can be asked again and again, and all of them.
+ASKED_KINDS = ("http", "tcp", "run")
+PROBE_KINDS = (*ASKED_KINDS, "log", "notify", "delay")
 # Keys that may be written as a string instead of a table, and the key of the table that the string is for.
 SHORT_FORMS = {"stop": "signal", "restart": "policy"}
 

@@ -13,6 +13,7 @@ from procwatch.config.patterns import MAX_PATTERNS
 from procwatch.config.schema import (
     BuildHooksTable,
     BuildTable,
+    HealthTable,
     LogTable,
     NeedTable,
     ProjectTable,
@@ -81,6 +82,14 @@ In `needs` a bare name is allowed where only a build or only a service has it. I
 and in `project.default` for the service, as in `procwatch start`.
 """
 
+_HEALTH = """\
+One of `http`, `tcp` and `run`, asked while the service is ready. After `failures` tries in a row that have failed the
+service is stopped as `stop` says. That counts as a crash, for the reason that the last try met: `crashed` runs,
+`restart` says whether and when it is started again (`policy = "never"`: not), and it has run for `stable` only if it
+was well for so long. Fewer failures in a row are not told. While the next version is being prepared (`pre_start`) what
+a try finds is not used; while the service is being stopped, or is ending as it has said itself, it is not asked.\
+"""
+
 _SECTIONS: tuple[tuple[str, str, type[Table]], ...] = (
     ("[project]", "", ProjectTable),
     ("[watch]", "", WatchTable),
@@ -88,6 +97,7 @@ _SECTIONS: tuple[tuple[str, str, type[Table]], ...] = (
     ("[service.NAME]", "", ServiceTable),
     ("needs", "An entry of `needs` is a name, or a table with these keys.", NeedTable),
     ("ready", "One of `http`, `tcp`, `run`, `log`, `notify` and `delay`, and how often it is tried.", ReadyTable),
+    ("health", _HEALTH, HealthTable),
     ("restart", 'A string is the policy alone: `restart = "never"`.', RestartTable),
     ("stop", 'A string is the signal alone: `stop = "SIGINT"`. A build gets SIGTERM and two seconds.', StopTable),
     ("log", "", LogTable),

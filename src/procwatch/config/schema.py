@@ -41,7 +41,7 @@ from procwatch.config.fields import (
     key,
     later,
 )  # fmt: skip
-from procwatch.config.layers import PROBE_KINDS
+from procwatch.config.layers import ASKED_KINDS, PROBE_KINDS
 from procwatch.core.model import WatchEngine
 
 Terminal = Annotated[Literal["all", "on-failure", "none"], OneOf()]
@@ -181,23 +181,46 @@ class RestartTable(Table):
     stable: Duration = key("How long it must have run for the wait to start over.", default="10s")
 
 
-class ReadyTable(Table):
-    """When a service counts as ready: just one of `http`, `tcp`, `run`, `log`, `notify`, `delay`."""
+def _just_one(kinds: tuple[str, ...]) -> dict[str, Any]:
+    """In the JSON Schema no two of these keys may stand together."""
+    return {"not": {"anyOf": [{"required": list(two)} for two in combinations(kinds, 2)]}}
 
-    model_config = ConfigDict(
-        json_schema_extra={"not": {"anyOf": [{"required": list(two)} for two in combinations(PROBE_KINDS, 2)]}}
-    )
+
+class AskedTable(Table):
+    """The probes that can be asked again and again."""
 
     http: Http | None = key("A GET of this path on the service's own port, or of a full address, answers 2xx or 3xx.")
     status: Status | None = key("With `http`: the only status that counts.")
     tcp: Tcp | None = key("A connection is taken: on the service's own port (true), on a port, or at an address.")
     run: Command | None = key("This command exits with 0.")
+
+
+class ReadyTable(AskedTable):
+    """When a service counts as ready: just one of `http`, `tcp`, `run`, `log`, `notify`, `delay`."""
+
+    model_config = ConfigDict(json_schema_extra=_just_one(PROBE_KINDS))
+
     log: Regex | None = key("This regular expression is found in a line of output.")
-    notify: Yes | None = key("The service sends READY=1 (sd_notify).")
+    notify: Yes | None = key(
+        "The service, or any process of the same user, sends READY=1 to $NOTIFY_SOCKET (sd_notify). RELOADING=1 and "
+        "STOPPING=1 are heard as long as it runs."
+    )
     delay: Duration | None = key("It has run for so long without ending.")
     interval: Span = key("Time between tries.", default="100ms")
     timeout: Span = key("Time for one try.", default="1s")
     deadline: Span = key("Time for all tries.", default="30s")
+
+
+class HealthTable(AskedTable):
+    """Whether a ready service is still well: just one of `http`, `tcp`, `run`."""
+
+    model_config = ConfigDict(json_schema_extra=_just_one(ASKED_KINDS))
+
+    interval: Span = key(
+        "Time between tries; the first one comes so long after the service has become ready.", default="5s"
+    )
+    timeout: Span = key("Time for one try.", default="1s")
+    failures: Count = key("After so many tries in a row that have failed the service is restarted.", default=3)
 
 
 def _need(value: object) -> object:
@@ -269,6 +292,9 @@ class ServiceTable(UnitTable):
     ready: ReadyTable | None = key(
         "When it counts as ready. Default: with `port`, once it takes a connection there; else once it has run 100 ms."
     )
+    health: HealthTable | None = key(
+        "What it is asked again and again while it is ready; if that fails it is restarted."
+    )
     switch: Annotated[Literal["replace", "signal"], OneOf(later=("overlap",))] = key(
         'How it gets a new version: "replace" stops it and starts it, "signal" sends `reload_signal`.',
         default="replace",
@@ -289,7 +315,6 @@ class ServiceTable(UnitTable):
     proxy: Later = later("A port that procwatch owns and forwards from.")
     replicas: Later = later("How many instances run side by side.")
     verify: Later = later("A command that tests the new instance before it takes over.")
-    health: Later = later("A probe that restarts the service when it fails.")
     limits: Later = later("Memory and processor limits.")
     tty: Later = later("Whether it runs on a pseudo-terminal.")
 

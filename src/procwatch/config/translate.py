@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from procwatch.config.check import Findings
-from procwatch.config.layers import PROBE_KINDS
+from procwatch.config.layers import ASKED_KINDS, PROBE_KINDS
 from procwatch.config.locate import KeyPath
 from procwatch.config.on_disk import check_files
 from procwatch.config.procfile import Instance
 from procwatch.config.resolve import Names
 from procwatch.config.schema import (
+    AskedTable,
     BuildHooksTable,
     BuildTable,
     ReadyTable,
@@ -32,6 +33,7 @@ from procwatch.core.model import (
     Build,
     Command,
     DelayProbe,
+    Health,
     HttpProbe,
     LogProbe,
     Need,
@@ -202,6 +204,7 @@ def _service(
         given_port=given_port,
         ready=_ready(scope, path, table, table.port or given_port),
         timing=_timing(table.ready),
+        health=_health(scope, path, table, table.port or given_port),
         switch=table.switch,
         reload_signal=table.reload_signal,
         restart=RestartPolicy(
@@ -307,34 +310,51 @@ def _timing(ready: ReadyTable | None) -> ProbeTiming:
 def _ready(scope: Scope, path: KeyPath, table: ServiceTable, port: int | None) -> Probe:
     """When it is ready; `port` is its own, or the Procfile's."""
     ready = table.ready
-    kinds = [] if ready is None else [kind for kind in PROBE_KINDS if getattr(ready, kind) is not None]
-    if ready is None or not kinds:
-        if ready is not None and ready.status is not None and not scope.findings.is_broken((*path, "ready", "http")):
-            scope.report((*path, "ready", "status"), 'ready.status is for a probe with "http"')
+    if ready is None or not _has_probe(scope, (*path, "ready"), ready, PROBE_KINDS):
         return DEFAULT_READY if table.port is None else TcpProbe(table.port)
-    if len(kinds) > 1:
-        both = " and ".join(f'"{kind}"' for kind in kinds)
-        scope.report((*path, "ready", kinds[-1]), f"ready has {both}; just one of these can be", on_key=True)
-    elif ready.status is not None and ready.http is None:
-        scope.report((*path, "ready", "status"), 'ready.status is for a probe with "http"')
-    return _network_probe(scope, path, ready, port) or _other_probe(ready)
+    return _network_probe(scope, (*path, "ready"), ready, port) or _other_probe(ready)
 
 
-def _network_probe(scope: Scope, path: KeyPath, ready: ReadyTable, port: int | None) -> Probe | None:
+def _health(scope: Scope, path: KeyPath, table: ServiceTable, port: int | None) -> Health | None:
+    """What it is asked while it is ready."""
+    health, where = table.health, (*path, "health")
+    if health is None:
+        return None
+    if not _has_probe(scope, where, health, ASKED_KINDS):
+        if health.status is None and not scope.findings.is_broken_below(where):
+            scope.report(where, 'health has no probe; add "http", "tcp" or "run"')
+        return None
+    probe = _network_probe(scope, where, health, port) or RunProbe(health.run or "")
+    return Health(probe, health.interval, health.timeout, health.failures)
+
+
+def _has_probe(scope: Scope, path: KeyPath, table: AskedTable, kinds: tuple[str, ...]) -> bool:
+    """Whether a table names a probe; two of them are a problem, and so is a status without a request."""
+    key = path[-1]
+    given = [kind for kind in kinds if getattr(table, kind) is not None]
+    if len(given) > 1:
+        both = " and ".join(f'"{kind}"' for kind in given)
+        scope.report((*path, given[-1]), f"{key} has {both}; just one of these can be", on_key=True)
+    elif table.status is not None and table.http is None and not scope.findings.is_broken((*path, "http")):
+        scope.report((*path, "status"), f'{key}.status is for a probe with "http"')
+    return bool(given)
+
+
+def _network_probe(scope: Scope, path: KeyPath, table: AskedTable, port: int | None) -> HttpProbe | TcpProbe | None:
     """A probe that connects, if it is one; without an address it asks the service's own port."""
-    asked = ready.http or ready.tcp
+    asked = table.http or table.tcp
     if asked is None:
         return None
     number = asked.port or port
     if number is None:
-        kind, example = ("http", "http://127.0.0.1:8000/health") if ready.http else ("tcp", "127.0.0.1:5432")
-        if not any(scope.findings.is_broken((*path, key)) for key in ("port", "listen", "proxy")):
+        kind, example = ("http", "http://127.0.0.1:8000/health") if table.http else ("tcp", "127.0.0.1:5432")
+        if not any(scope.findings.is_broken((*path[:-1], key)) for key in ("port", "listen", "proxy")):
             advice = f'add "port", or write an address such as "{example}"'
-            scope.report((*path, "ready", kind), f"ready.{kind} has no port to ask; {advice}")
+            scope.report((*path, kind), f"{path[-1]}.{kind} has no port to ask; {advice}")
         number = 1
-    if ready.http:
-        target = ready.http
-        return HttpProbe(number, target.path, target.host, ready.status, target.tls)
+    if table.http:
+        target = table.http
+        return HttpProbe(number, target.path, target.host, table.status, target.tls)
     return TcpProbe(number, asked.host)
 
 

@@ -82,6 +82,8 @@ def _fill(annotation: object, table: Mapping[str, object]) -> Document:
     for key, field in fields.items():
         if isinstance(field.default, Table):
             full[key] = _fill(field.annotation, _table(table.get(key)))
+        elif isinstance(inner := table.get(key), dict) and sub_table(field.annotation):
+            full[key] = _fill(field.annotation, inner)
         elif key in table:
             full[key] = table[key]
         elif field.default is not None:

@@ -118,6 +118,27 @@ class InstanceNotReady:
 
 
 @dataclass(frozen=True, slots=True)
+class InstanceUnhealthy:
+    """Its health probe has failed as often in a row as is allowed; told again at each further try that fails.
+
+    `reason` is what the last try met, `ill_s` how long ago it was last known to be well.
+    """
+
+    name: str
+    instance: int
+    reason: str
+    ill_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceLeaving:
+    """It has said that it is about to end by itself (STOPPING=1)."""
+
+    name: str
+    instance: int
+
+
+@dataclass(frozen=True, slots=True)
 class InstanceEnded:
     """Its leader has ended and nothing of its tree is left. Also the answer to a start that was impossible."""
 
@@ -143,7 +164,7 @@ class StopAsked:
 
 Event = (
     Begun | FilesChanged | InputsChecked | BuildFinished | HookFinished | InstanceStarted | InstanceReady
-    | InstanceNotReady | InstanceEnded | TimerFired | StopAsked
+    | InstanceNotReady | InstanceUnhealthy | InstanceLeaving | InstanceEnded | TimerFired | StopAsked
 )  # fmt: skip
 
 # --- actions: what to do ---------------------------------------------------------------------------------------------
@@ -195,7 +216,10 @@ class StopHook:
 
 @dataclass(frozen=True, slots=True)
 class StartInstance:
-    """Start a service; answered by `InstanceStarted`, `InstanceReady` or `InstanceNotReady`, then `InstanceEnded`."""
+    """Start a service; answered by `InstanceStarted`, `InstanceReady` or `InstanceNotReady`, then `InstanceEnded`.
+
+    Between the last two there may be `InstanceUnhealthy`, and anywhere `InstanceLeaving`.
+    """
 
     name: str
     instance: int

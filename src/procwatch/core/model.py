@@ -119,10 +119,26 @@ class DelayProbe:
     delay_s: float
 
 
-Probe = HttpProbe | TcpProbe | RunProbe | LogProbe | NotifyProbe | DelayProbe
+# Those that can be asked again and again.
+AskedProbe = HttpProbe | TcpProbe | RunProbe
+Probe = AskedProbe | LogProbe | NotifyProbe | DelayProbe
 
 # "else once it has run for 100 ms without ending" (the contract, Probes).
 DEFAULT_READY = DelayProbe(0.1)
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What a ready instance is asked every `interval_s`: after `failures` tries in a row that failed it is restarted.
+
+    `timeout_s` is for one try.
+    """
+
+    probe: AskedProbe
+    interval_s: float = 5.0
+    timeout_s: float = 1.0
+    failures: int = 3
+
 
 BuildHook = Literal["pre_build", "post_build", "build_failed"]
 ServiceHook = Literal["pre_start", "post_start", "pre_stop", "post_stop", "crashed"]
@@ -189,6 +205,7 @@ class Service(Unit):
     given_port: int | None = None
     ready: Probe = DEFAULT_READY
     timing: ProbeTiming = ProbeTiming()
+    health: Health | None = None
     switch: Literal["replace", "signal"] = "replace"
     reload_signal: str = "SIGHUP"
     restart: RestartPolicy = RestartPolicy()
@@ -253,5 +270,5 @@ def definition(project: Project, unit: Build | Service) -> str:
     parts: list[object] = [unit.run, sorted(unit.hooks.items()), unit.dir, project.shell]
     parts += [sorted(project.env.items()), project.env_files, sorted(unit.env.items()), unit.env_files]
     if isinstance(unit, Service):
-        parts += [unit.port, unit.given_port, unit.stop, unit.stdin, unit.ready]
+        parts += [unit.port, unit.given_port, unit.stop, unit.stdin, unit.ready, unit.health]
     return repr(parts)

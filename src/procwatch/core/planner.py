@@ -102,6 +102,8 @@ def _record(draft: Draft, event: msg.Event) -> None:
 
 
 def _note_service(draft: Draft, name: str, event: life.ServiceEvent) -> None:
+    if isinstance(event, msg.InstanceUnhealthy) and draft.state.exit_code is not None:
+        return  # it is stopped in its turn: not before what needs it
     if isinstance(event, msg.InstanceEnded) and draft.state.exit_code is not None:
         # All is being stopped: one that ends before it is asked to is not restarted, and is no crash.
         draft.set_service(name, phase=Phase.STOPPING)
@@ -275,7 +277,7 @@ def _is_under_way(draft: Draft, name: str) -> bool:
     if name in draft.builds:
         state = draft.builds[name]
         return state.activity != "idle" or (state.due and state.check != 0)
-    return draft.services[name].phase in ALIVE - {Phase.READY, Phase.STARTING}
+    return draft.services[name].phase in ALIVE - {Phase.READY, Phase.STARTING, Phase.LEAVING}
 
 
 def _place_hold(draft: Draft, build: Build) -> str | None:

@@ -2,14 +2,16 @@
 
     STOPPED, BACKOFF, FAILED --Go--> [PREPARING --pre_start--> STOPPED --Go-->] STARTING --ready--> READY
     STARTING, READY --Go--> [SWITCHING --pre_start--> as before --Go-->] RETIRING --ended--> STARTING
-    STARTING, SWITCHING --deadline--> FAILING --ended--> BACKOFF
-    STARTING, READY --ended--> BACKOFF, STOPPED or FAILED
+    STARTING, SWITCHING --deadline--> FAILING --ended--> BACKOFF or FAILED
+    READY --unhealthy--> FAILING
+    STARTING, READY --"I am ending"--> LEAVING --grace over--> FAILING
+    STARTING, READY, LEAVING --ended--> BACKOFF, STOPPED or FAILED
     any --Stop--> STOPPING --ended--> STOPPED
 
 Rule 1: every start comes from a `Go` of the planner, which knows whether builds and needs allow it at that moment;
         after RETIRING it follows without another one, because the planner holds builds meanwhile.
 Rule 2: an event that has no row in the table changes nothing.
-Rule 3: only an end that nobody asked for is a crash.
+Rule 3: only an end that nobody asked for is a crash, and the end of an instance that was stopped for its own fault.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from dataclasses import dataclass, replace
 
 from procwatch.core import messages as msg
 from procwatch.core.model import Exit, RestartPolicy, Service
-from procwatch.core.state import Basis, Phase, ServiceState, is_disturbed
+from procwatch.core.state import Basis, Fault, Phase, ServiceState, is_disturbed
 
 # Five crashes in a row, each before `stable`, are a crash loop (contract, Crash).
 CRASH_LOOP = 5
@@ -42,7 +44,7 @@ class Stop:
 
 ServiceEvent = (
     Go | Stop | msg.HookFinished | msg.InstanceStarted | msg.InstanceReady | msg.InstanceNotReady
-    | msg.InstanceEnded | msg.TimerFired
+    | msg.InstanceUnhealthy | msg.InstanceLeaving | msg.InstanceEnded | msg.TimerFired
 )  # fmt: skip
 Step = tuple[ServiceState, tuple[msg.Action, ...]]
 
@@ -86,10 +88,10 @@ def _launch(at: _At, state: ServiceState, basis: Basis) -> Step:
     """Start the next instance with `basis`."""
     moved = state.basis != basis and not is_disturbed(basis)
     launched = replace(
-        state, phase=Phase.STARTING, instance=state.instance + 1, basis=basis, prepared=None, refused=None,
-        due=False, ready=False, switching=moved and state.basis is not None, started_s=at.now_s, changed=(),
+        _gone(state), phase=Phase.STARTING, instance=state.instance + 1, basis=basis, prepared=None, refused=None,
+        due=False, switching=moved and state.basis is not None, started_s=at.now_s, changed=(),
         cause=state.changed,
-        generation=state.generation + moved, crashes=0 if moved else state.crashes, pid=None,
+        generation=state.generation + moved, crashes=0 if moved else state.crashes,
     )  # fmt: skip
     return launched, (msg.StartInstance(at.service.name, launched.instance, state.changed),)
 
@@ -126,7 +128,7 @@ def _prepared_from_rest(at: _At, state: ServiceState, event: msg.HookFinished) -
 
 
 def _prepared_from_running(at: _At, state: ServiceState, event: msg.HookFinished) -> Step:
-    phase = Phase.READY if state.ready else Phase.STARTING
+    phase = Phase.READY if state.ready else Phase.STARTING if state.leaving_s is None else Phase.LEAVING
     if event.exit.ok:
         return replace(state, phase=phase, prepared=state.going_to), ()
     notice = msg.Notice(
@@ -164,7 +166,8 @@ def _not_ready(at: _At, state: ServiceState, event: msg.InstanceNotReady) -> Ste
     notice = msg.Notice(
         "not_ready", at.service.name, run=event.instance, reason=event.reason, duration_s=at.now_s - state.started_s
     )
-    return replace(state, phase=Phase.FAILING), (notice, msg.StopInstance(at.service.name, event.instance))
+    after, actions = _fail(at, state, Fault("not ready", state.started_s))
+    return after, (notice, *actions)
 
 
 def _not_ready_while_switching(at: _At, state: ServiceState, event: msg.InstanceNotReady) -> Step:
@@ -173,20 +176,53 @@ def _not_ready_while_switching(at: _At, state: ServiceState, event: msg.Instance
     return after, (msg.StopHook(at.service.name), *actions)
 
 
+def _unhealthy(at: _At, state: ServiceState, event: msg.InstanceUnhealthy) -> Step:
+    return _fail(at, state, Fault(event.reason, at.now_s - event.ill_s))
+
+
+def _leaving(at: _At, state: ServiceState, _event: msg.InstanceLeaving) -> Step:
+    """It serves no more, and has its own grace to end in."""
+    after = replace(state, phase=Phase.LEAVING, ready=False, leaving_s=at.now_s, timer=state.timer + 1)
+    return after, (msg.SetTimer(at.service.name, after.timer, at.service.stop.grace_s),)
+
+
+def _leaving_while_switching(at: _At, state: ServiceState, event: msg.InstanceLeaving) -> Step:
+    after, actions = _leaving(at, state, event)
+    return replace(after, phase=Phase.SWITCHING), actions
+
+
+def _lingers(at: _At, state: ServiceState, _event: msg.TimerFired) -> Step:
+    if state.leaving_s is None:
+        return state, ()  # the timer of a back-off that a change has cut short
+    reason = f"has not ended {at.service.stop.grace_s:g} s after STOPPING=1"
+    return _fail(at, state, Fault(reason, state.leaving_s))
+
+
+def _lingers_while_switching(at: _At, state: ServiceState, event: msg.TimerFired) -> Step:
+    after, actions = _lingers(at, state, event)
+    return after, (msg.StopHook(at.service.name), *actions) if actions else ()
+
+
+def _fail(at: _At, state: ServiceState, fault: Fault) -> Step:
+    """Stop it by its stop policy; its end counts as a crash for this reason."""
+    failing = replace(state, phase=Phase.FAILING, ready=False, fault=fault)
+    return failing, (msg.StopInstance(at.service.name, state.instance),)
+
+
 def _failing_ended(at: _At, state: ServiceState, event: msg.InstanceEnded) -> Step:
-    return _crashed(at, state, Exit(event.exit.code or 1, "not ready"))
+    reason = state.fault.reason if state.fault else event.exit.words
+    return _crashed(at, state, Exit(event.exit.code or 1, reason))
 
 
 def _ended(at: _At, state: ServiceState, event: msg.InstanceEnded) -> Step:
     """It ended by itself."""
     if event.exit.ok and at.service.restart.policy != "always":
         lived_s = at.now_s - state.started_s
-        hint = f"; {STDIN_HINT}" if lived_s < STDIN_HINT_S else ""
         notice = msg.Notice(
             "service_stopped", at.service.name, run=event.instance, exit_code=0, duration_s=lived_s,
-            reason="ended by itself", effect=f"it stays down until something changes{hint}",
+            reason="ended by itself", effect=f"it stays down until something changes{_stdin_hint(state, lived_s)}",
         )  # fmt: skip
-        return replace(state, phase=Phase.STOPPED, ready=False, pid=None, switching=False), (notice,)
+        return replace(_gone(state), phase=Phase.STOPPED, switching=False), (notice,)
     return _crashed(at, state, event.exit)
 
 
@@ -213,8 +249,17 @@ def _retired(at: _At, state: ServiceState, event: msg.InstanceEnded) -> Step:
 
 
 def _stopped(at: _At, state: ServiceState, event: msg.InstanceEnded) -> Step:
-    after = replace(state, phase=Phase.STOPPED, due=False, ready=False, pid=None, prepared=None)
-    return after, (_stop_notice(at, event),)
+    return replace(_gone(state), phase=Phase.STOPPED, due=False, prepared=None), (_stop_notice(at, event),)
+
+
+def _gone(state: ServiceState) -> ServiceState:
+    """Nothing of the instance is left."""
+    return replace(state, ready=False, pid=None, leaving_s=None, fault=None)
+
+
+def _stdin_hint(state: ServiceState, lived_s: float) -> str:
+    """For one that has ended with 0 so soon that it may not have meant to."""
+    return f"; {STDIN_HINT}" if lived_s < STDIN_HINT_S and state.leaving_s is None else ""
 
 
 def _stop_notice(at: _At, event: msg.InstanceEnded) -> msg.Notice:
@@ -222,11 +267,15 @@ def _stop_notice(at: _At, event: msg.InstanceEnded) -> msg.Notice:
 
 
 def _crashed(at: _At, state: ServiceState, exit_: Exit, run: int | None = None) -> Step:
-    """Back-off by policy; `state.crashes` counts those in a row that came before `stable`. `run`: of which instance."""
+    """Back-off by policy; `state.crashes` counts those in a row that came before `stable`. `run`: of which instance.
+
+    What had a fault ran well until then, and no longer.
+    """
     policy = at.service.restart
     lived_s = at.now_s - state.started_s
-    crashes = 1 if lived_s >= policy.stable_s else state.crashes + 1
-    down = replace(state, crashes=crashes, due=False, ready=False, pid=None, prepared=None, switching=False)
+    well_s = state.fault.since_s - state.started_s if state.fault else lived_s
+    crashes = 1 if well_s >= policy.stable_s else state.crashes + 1
+    down = replace(_gone(state), crashes=crashes, due=False, prepared=None, switching=False)
     name, run = at.service.name, state.instance if run is None else run
     hook: tuple[msg.Action, ...] = ()
     if at.service.hooks.get("crashed"):
@@ -235,11 +284,11 @@ def _crashed(at: _At, state: ServiceState, exit_: Exit, run: int | None = None) 
         notice = _crash_notice(name, run, exit_, lived_s, "it is not restarted (restart.policy)")
         return replace(down, phase=Phase.FAILED), (notice, *hook)
     delay_s = _delay_s(policy, crashes)
-    hint = f"; {STDIN_HINT}" if exit_.ok and lived_s < STDIN_HINT_S else ""
+    hint = _stdin_hint(state, lived_s) if exit_.ok else ""
     notice = _crash_notice(name, run, exit_, lived_s, f"restart in {delay_s:.3g} s{hint}")
     loop: tuple[msg.Action, ...] = ()
     if crashes == CRASH_LOOP:
-        words = f"{CRASH_LOOP} crashes in a row, each within {policy.stable_s:g} s of its start"
+        words = f"{CRASH_LOOP} crashes in a row, none after {policy.stable_s:g} s of running well"
         loop = (msg.Notice("crash_loop", name, run=run, reason=words, effect=f"tried every {policy.max_delay_s:g} s"),)
     timer = msg.SetTimer(name, state.timer + 1, delay_s)
     return replace(down, phase=Phase.BACKOFF, timer=timer.timer), (notice, *loop, timer, *hook)
@@ -297,6 +346,7 @@ def _table() -> dict[tuple[Phase, type], _Row]:
         (Phase.FAILED, Go): _go_from_rest,
         (Phase.STARTING, Go): _go_from_running,
         (Phase.READY, Go): _go_from_running,
+        (Phase.LEAVING, Go): _go_from_running,
         (Phase.PREPARING, msg.HookFinished): _prepared_from_rest,
         (Phase.SWITCHING, msg.HookFinished): _prepared_from_running,
         (Phase.STARTING, msg.InstanceStarted): _started,
@@ -305,8 +355,15 @@ def _table() -> dict[tuple[Phase, type], _Row]:
         (Phase.SWITCHING, msg.InstanceReady): _ready_while_switching,
         (Phase.STARTING, msg.InstanceNotReady): _not_ready,
         (Phase.SWITCHING, msg.InstanceNotReady): _not_ready_while_switching,
+        (Phase.READY, msg.InstanceUnhealthy): _unhealthy,
+        (Phase.STARTING, msg.InstanceLeaving): _leaving,
+        (Phase.READY, msg.InstanceLeaving): _leaving,
+        (Phase.SWITCHING, msg.InstanceLeaving): _leaving_while_switching,
+        (Phase.LEAVING, msg.TimerFired): _lingers,
+        (Phase.SWITCHING, msg.TimerFired): _lingers_while_switching,
         (Phase.STARTING, msg.InstanceEnded): _ended,
         (Phase.READY, msg.InstanceEnded): _ended,
+        (Phase.LEAVING, msg.InstanceEnded): _ended,
         (Phase.SWITCHING, msg.InstanceEnded): _ended_while_switching,
         (Phase.RETIRING, msg.InstanceEnded): _retired,
         (Phase.FAILING, msg.InstanceEnded): _failing_ended,
@@ -318,6 +375,7 @@ def _table() -> dict[tuple[Phase, type], _Row]:
         (Phase.PREPARING, Stop): _stop_preparing,
         (Phase.STARTING, Stop): _stop_running,
         (Phase.READY, Stop): _stop_running,
+        (Phase.LEAVING, Stop): _stop_running,
         (Phase.SWITCHING, Stop): _stop_switching,
         (Phase.RETIRING, Stop): _stop_ending,
         (Phase.FAILING, Stop): _stop_ending,

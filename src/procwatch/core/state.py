@@ -23,7 +23,8 @@ class Phase(StrEnum):
     READY = "ready"
     SWITCHING = "switching"  # pre_start for the next instance runs while the old one serves
     RETIRING = "retiring"  # the old instance is being stopped, the next one follows
-    FAILING = "failing"  # not ready by the deadline: the instance is being stopped, then it counts as crashed
+    LEAVING = "leaving"  # an instance runs that has said that it ends by itself
+    FAILING = "failing"  # something is wrong with the instance: it is being stopped, then it counts as crashed
     STOPPING = "stopping"
     BACKOFF = "backoff"  # crashed, waits for the delay
     FAILED = "failed"  # crashed, and the policy says never
@@ -31,7 +32,16 @@ class Phase(StrEnum):
 
 # Phases in which something of the service runs.
 ALIVE = frozenset(
-    {Phase.PREPARING, Phase.STARTING, Phase.READY, Phase.SWITCHING, Phase.RETIRING, Phase.FAILING, Phase.STOPPING}
+    {
+        Phase.PREPARING,
+        Phase.STARTING,
+        Phase.READY,
+        Phase.SWITCHING,
+        Phase.RETIRING,
+        Phase.LEAVING,
+        Phase.FAILING,
+        Phase.STOPPING,
+    }
 )
 
 # What an instance was, or should be, started with: (source, value) pairs, such as ("build.api", its key).
@@ -47,6 +57,14 @@ def is_disturbed(basis: Basis | None) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong with an instance that is stopped for it, and since when."""
+
+    reason: str
+    since_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceState:
     """One service. `instance` counts from 1; 0 is none yet.
 
@@ -55,7 +73,7 @@ class ServiceState:
     `generation` counts switches, not restarts after a crash; needs with `restart = true` look at it. `asks` counts
     touches of its own `watch`. `due`: it is down and is to be started, with or without anything new. `changed`: paths
     that the next instance will be started for; `cause`: those that this one was. `problem`: why no instance could be
-    started now, in words.
+    started now, in words. `leaving_s`: when the instance said that it ends by itself. `fault`: why it is failing.
     """
 
     phase: Phase = Phase.STOPPED
@@ -78,6 +96,8 @@ class ServiceState:
     news: bool = True
     started_s: float = 0.0
     ready: bool = False
+    leaving_s: float | None = None
+    fault: Fault | None = None
     crashes: int = 0
     timer: int = 0
 

@@ -52,7 +52,7 @@ class Surroundings:
     def launch(self, service: Service, instance: int) -> Launch:
         """What starts an instance."""
         spec = self._spec(service, service.run, self.assigner.service(service, instance), service.stop)
-        return Launch(spec, service.ready, service.timing, service.port)
+        return Launch(spec, service.ready, service.timing, service.port, service.health)
 
     def _spec(self, unit: Build | Service, command: Command, assigned: Mapping[str, str], stop: StopPolicy) -> Spec:
         env = compose(self.project, unit, self.inherited, assigned, terminal=self.terminal)

@@ -38,9 +38,9 @@ class Engine:
         self._queue: asyncio.Queue[msg.Event] = asyncio.Queue()
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="inputs")
         self._outputs = Outputs(parts.world)
-        self._hooks = Hooks(parts, self._outputs, self.tell)
+        self._hooks = Hooks(parts, self._outputs, self)
         patience = Patience(parts.world.report, lambda: self.state.exit_code is not None)
-        self._instances = Instances(parts, self._outputs, self._hooks, patience, self.tell)
+        self._instances = Instances(parts, self._outputs, self._hooks, patience, self)
         self._tasks: set[asyncio.Task[None]] = set()
         # The run of each build, and the pre_start of each service: what can be asked to stop.
         self._stoppable: dict[str, asyncio.Task[None]] = {}
@@ -117,21 +117,21 @@ class Engine:
         """Do what the planner asked for; what takes time becomes a task."""
         match action:
             case msg.CheckInputs():
-                self._spawn(self._check(action))
+                self.spawn(self._check(action))
             case msg.StartBuild(name):
-                self._stoppable[name] = self._spawn(self._build(action))
+                self._stoppable[name] = self.spawn(self._build(action))
             case msg.RunHook(name, "pre_start"):
-                self._stoppable[name] = self._spawn(self._hooks.decide(action))
+                self._stoppable[name] = self.spawn(self._hooks.decide(action))
             case msg.StopBuild(name) | msg.StopHook(name):
                 self._stoppable[name].cancel()
             case msg.RunHook():
-                self._spawn(self._hooks.inform(action))
+                self.spawn(self._hooks.inform(action))
             case msg.StartInstance():
-                self._spawn(self._instances.run(action))
+                self.spawn(self._instances.run(action))
             case msg.StopInstance():
-                self._spawn(self._instances.stop(action))
+                self.spawn(self._instances.stop(action))
             case msg.SignalInstance():
-                self._spawn(self._instances.signal(action))
+                self.spawn(self._instances.signal(action))
             case msg.SetTimer(name, timer, delay_s):
                 asyncio.get_running_loop().call_later(delay_s, self.tell, msg.TimerFired(name, timer))
             case msg.Remember():
@@ -139,7 +139,8 @@ class Engine:
             case msg.End(code):
                 self._exit_code = code
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Begin a task that the end of everything ends too, and whose failure is told."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)

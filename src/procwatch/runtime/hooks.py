@@ -13,7 +13,7 @@ from procwatch.core.model import Exit, Service
 from procwatch.errors import ProcwatchError
 from procwatch.runtime.assigned import Occasion
 from procwatch.runtime.outputs import Outputs
-from procwatch.runtime.parts import Parts, Tell
+from procwatch.runtime.parts import Loop, Parts
 from procwatch.runtime.program import refused
 from procwatch.runtime.steps import HOOK_LIMIT_S, run_hook
 
@@ -21,10 +21,10 @@ from procwatch.runtime.steps import HOOK_LIMIT_S, run_hook
 class Hooks:
     """Runs hooks, until `close`."""
 
-    def __init__(self, parts: Parts, outputs: Outputs, tell: Tell) -> None:
+    def __init__(self, parts: Parts, outputs: Outputs, loop: Loop) -> None:
         self._parts = parts
         self._outputs = outputs
-        self._tell = tell
+        self._tell = loop.tell
         self._is_closed = False
 
     def close(self) -> None:

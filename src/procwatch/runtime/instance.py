@@ -12,21 +12,26 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
-from procwatch.core.model import DEFAULT_READY, Exit, LogProbe, NotifyProbe, Probe, ProbeTiming
+from procwatch.core.model import DEFAULT_READY, Exit, Health, LogProbe, NotifyProbe, Probe, ProbeTiming
+from procwatch.runtime.notify import NotifySocket
 from procwatch.runtime.ports import holder_of, is_taken
-from procwatch.runtime.readiness import LogWatch, NotifySocket, NotReady, Target, until_ready
+from procwatch.runtime.readiness import LogWatch, NotReady, Target, until_ready
 from procwatch.runtime.spawn import Process, Sink, SpawnError, Spec, start
 from procwatch.runtime.tree import Forest
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What to start: `spec.stop` says how it is stopped, `port` is one that it opens itself and must be free."""
+    """What to start: `spec.stop` says how it is stopped, `port` is one that it opens itself and must be free.
+
+    `health` is for whoever follows its life to ask, from `Ready` on.
+    """
 
     spec: Spec
     ready: Probe = DEFAULT_READY
     timing: ProbeTiming = field(default_factory=ProbeTiming)
     port: int | None = None
+    health: Health | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,21 @@ class Unready:
 
 
 @dataclass(frozen=True, slots=True)
+class Reloading:
+    """It reads its configuration anew (RELOADING=1), and may not answer meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """It has told once more that it is ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """It has said that it is about to end by itself (STOPPING=1)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Ending:
     """Its leader has ended by itself; what that has left is being stopped."""
 
@@ -60,7 +80,7 @@ class Ended:
     exit: Exit
 
 
-Report = Started | Ready | Unready | Ending | Ended
+Report = Started | Ready | Unready | Reloading | Reloaded | Leaving | Ending | Ended
 # What cancelled an instance before it had begun (143, as an end by SIGTERM).
 _NEVER_STARTED = Exit(143, "stopped before it was started")
 # What even SIGKILL did not end; the forest has told which process it is.
@@ -116,6 +136,8 @@ class _Instance:
         try:
             self._report(Started(process))
             await self._until_leader_ends(process, target)
+            if target.notify is not None:
+                target.notify.receive()  # what it said at the last tells how its end is meant
             self._report(Ending())
         finally:
             try:
@@ -142,7 +164,11 @@ class _Instance:
         log = LogWatch(ready.pattern) if isinstance(ready, LogProbe) else None
         notify = None
         if isinstance(ready, NotifyProbe):
-            notify = NotifySocket()
+            notify = NotifySocket(
+                on_reloading=lambda: self._report(Reloading()),
+                on_reloaded=lambda: self._report(Reloaded()),
+                on_stopping=lambda: self._report(Leaving()),
+            )
             equipment.callback(notify.close)
             spec = replace(spec, env={**spec.env, "NOTIFY_SOCKET": notify.path})
         return Target(spec, self._forest, log, notify)

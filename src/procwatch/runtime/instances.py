@@ -14,11 +14,13 @@ from procwatch.core import messages as msg
 from procwatch.core.model import Exit
 from procwatch.errors import ProcwatchError
 from procwatch.runtime import instance as life
+from procwatch.runtime.health import watch_health
 from procwatch.runtime.hooks import Hooks
 from procwatch.runtime.outputs import Outputs
-from procwatch.runtime.parts import Parts, Tell
+from procwatch.runtime.parts import Loop, Parts
 from procwatch.runtime.patience import Patience
 from procwatch.runtime.program import refused
+from procwatch.runtime.readiness import Target
 from procwatch.runtime.spawn import Process
 
 
@@ -26,14 +28,17 @@ from procwatch.runtime.spawn import Process
 class _Running:
     """One instance. `end`: how it has ended, and after how long, held back until `post_stop` has run.
 
-    `is_ending`: its leader has ended by itself, and what that has left is in its grace already.
+    `health`: asks whether it is still well. `is_ending`: its leader has ended by itself, and what that has left is in
+    its grace already.
     """
 
     name: str
     number: int
     task: asyncio.Task[Any]
     since_s: float
+    launch: life.Launch | None = None
     process: Process | None = None
+    health: asyncio.Task[None] | None = None
     is_stopped: bool = False
     is_ending: bool = False
     end: tuple[Exit, float] | None = None
@@ -42,12 +47,13 @@ class _Running:
 class Instances:
     """The instances that run, by the names of their services."""
 
-    def __init__(self, parts: Parts, outputs: Outputs, hooks: Hooks, patience: Patience, tell: Tell) -> None:
+    def __init__(self, parts: Parts, outputs: Outputs, hooks: Hooks, patience: Patience, loop: Loop) -> None:
         self._parts = parts
         self._outputs = outputs
         self._hooks = hooks
         self._patience = patience
-        self._tell = tell
+        self._tell = loop.tell
+        self._spawn = loop.spawn
         self._running: dict[str, _Running] = {}
 
     async def run(self, action: msg.StartInstance) -> None:
@@ -58,7 +64,7 @@ class Instances:
         self._running[action.name] = one = _Running(action.name, action.instance, task, self._parts.clock())
         sink = self._outputs.of_step(service, "run")
         try:
-            launch = self._parts.surroundings.launch(service, action.instance)
+            one.launch = launch = self._parts.surroundings.launch(service, action.instance)
         except ProcwatchError as error:
             self._ended(one, refused(error))
             return
@@ -74,6 +80,7 @@ class Instances:
         if one is None:
             return  # it has ended by itself, and that has been told
         one.is_stopped = True
+        _let_alone(one)
         try:
             await self._hook(action, "pre_stop")
             if not one.is_ending:
@@ -103,14 +110,37 @@ class Instances:
                 self._tell(msg.InstanceStarted(one.name, one.number, process.pid))
             case life.Ready():
                 self._tell(msg.InstanceReady(one.name, one.number))
+                self._watch_over(one)
+            case life.Reloading():
+                self._watch_over(one, reloading=True)
+            case life.Reloaded():
+                self._watch_over(one)
+            case life.Leaving():
+                _let_alone(one)
+                self._tell(msg.InstanceLeaving(one.name, one.number))
             case life.Unready(reason):
                 self._tell(msg.InstanceNotReady(one.name, one.number, reason))
             case life.Ending():
                 one.is_ending = True
+                _let_alone(one)
             case life.Ended(ended):
                 self._ended(one, ended)
 
+    def _watch_over(self, one: _Running, *, reloading: bool = False) -> None:
+        """Ask from now on whether it is well; while it reloads not before the time that it has to become ready."""
+        if one.launch is None or one.launch.health is None or one.is_ending or one.is_stopped:
+            return
+        health, target = one.launch.health, Target(one.launch.spec, self._parts.forest)
+        pause_s = one.launch.timing.deadline_s if reloading else health.interval_s
+
+        def unwell(reason: str, ill_s: float) -> None:
+            self._tell(msg.InstanceUnhealthy(one.name, one.number, reason, ill_s))
+
+        _let_alone(one)
+        one.health = self._spawn(watch_health(health, target, pause_s, unwell))
+
     def _ended(self, one: _Running, ended: Exit) -> None:
+        _let_alone(one)
         one.process = None
         one.end = (ended, self._parts.clock() - one.since_s)
         self._tell_end(one)
@@ -120,3 +150,10 @@ class Instances:
         if one.end is not None and not one.is_stopped and self._running.get(one.name) is one:
             del self._running[one.name]
             self._tell(msg.InstanceEnded(one.name, one.number, one.end[0]))
+
+
+def _let_alone(one: _Running) -> None:
+    """Ask no more whether it is well."""
+    if one.health is not None:
+        one.health.cancel()
+        one.health = None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from procwatch.core import messages as msg
 from procwatch.core.model import Project, Terminal
@@ -56,5 +57,11 @@ class Parts:
         return self.surroundings.project
 
 
-# Puts an event on the engine's queue.
-Tell = Callable[[msg.Event], None]
+class Loop(Protocol):
+    """The engine, as those who work for it see it."""
+
+    def tell(self, event: msg.Event, /) -> None:
+        """Put an event on the queue."""
+
+    def spawn(self, work: Coroutine[Any, Any, None], /) -> asyncio.Task[None]:
+        """Begin a task that the end of everything ends too, and whose failure is told."""

@@ -10,17 +10,25 @@ import asyncio
 import errno
 import os
 import re
-import shutil
 import socket
 import ssl
-import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from procwatch.core.model import DelayProbe, HttpProbe, LogProbe, NotifyProbe, Probe, ProbeTiming, RunProbe, TcpProbe
+from procwatch.core.model import (
+    AskedProbe,
+    DelayProbe,
+    HttpProbe,
+    LogProbe,
+    NotifyProbe,
+    Probe,
+    ProbeTiming,
+    RunProbe,
+    TcpProbe,
+)
 from procwatch.errors import ProcwatchError
+from procwatch.runtime.notify import NotifySocket
 from procwatch.runtime.spawn import SpawnError, Spec, start
 from procwatch.runtime.tree import Forest
 
@@ -28,10 +36,6 @@ from procwatch.runtime.tree import Forest
 _LINE_BYTES = 64 * 1024
 # Colours and other CSI sequences, OSC titles, and escape sequences of two characters (ECMA-48).
 _CONTROLS = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
-# The longest path of a unix socket: 107 bytes on Linux, 103 on macOS.
-_SOCKET_PATH_BYTES = 103
-# sd_notify(3) messages are a few short lines.
-_MESSAGE_BYTES = 4096
 # The status line of an answer; more than this is no HTTP.
 _STATUS_LINE_BYTES = 8 * 1024
 # How much of the last line of a probe's command goes into a message.
@@ -69,46 +73,6 @@ class LogWatch:
         text = _CONTROLS.sub(b"", line[:_LINE_BYTES]).rstrip(b"\r").decode(errors="replace")
         if self._pattern.search(text):
             self.found.set()
-
-
-class NotifySocket:
-    """The socket of sd_notify(3) in a folder of its own; `ready` is set by READY=1, `status` is the last STATUS=."""
-
-    def __init__(self) -> None:
-        self.ready = asyncio.Event()
-        self.status = ""
-        self._folder = _short_folder()
-        self.path = str(self._folder / "s")
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        try:
-            self._socket.setblocking(False)  # noqa: FBT003 - the name of the method says what it is
-            self._socket.bind(self.path)
-        except OSError:
-            self._remove()
-            raise
-        self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._socket, self._receive)
-
-    def close(self) -> None:
-        """Remove the socket and its folder."""
-        self._loop.remove_reader(self._socket)
-        self._remove()
-
-    def _remove(self) -> None:
-        self._socket.close()
-        shutil.rmtree(self._folder, ignore_errors=True)  # what cannot be removed is an empty private folder
-
-    def _receive(self) -> None:
-        try:
-            # Descriptors that come with a message are closed by the system, as no room is given for them.
-            message = self._socket.recv(_MESSAGE_BYTES)
-        except BlockingIOError:
-            return
-        for line in message.split(b"\n"):
-            if line == b"READY=1":
-                self.ready.set()
-            elif line.startswith(b"STATUS="):
-                self.status = line.removeprefix(b"STATUS=").decode(errors="replace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,18 +116,18 @@ def _no_message(notify: NotifySocket) -> str:
     return f"no READY=1 came to $NOTIFY_SOCKET{status}"
 
 
-async def _try_until_ready(probe: HttpProbe | TcpProbe | RunProbe, timing: ProbeTiming, target: Target) -> None:
+async def _try_until_ready(probe: AskedProbe, timing: ProbeTiming, target: Target) -> None:
     last: str | None = "the first try did not end in time"
     try:
         async with asyncio.timeout(timing.deadline_s):
-            while last := await _try(probe, timing.timeout_s, target):  # noqa: ASYNC110 - nothing tells, so it is asked
+            while last := await try_once(probe, timing.timeout_s, target):  # noqa: ASYNC110 - nothing tells, so it is asked
                 await asyncio.sleep(timing.interval_s)
     except TimeoutError:
         raise NotReady(last or "") from None
 
 
-async def _try(probe: HttpProbe | TcpProbe | RunProbe, timeout_s: float, target: Target) -> str | None:
-    """One try; None when it is ready, else why not."""
+async def try_once(probe: AskedProbe, timeout_s: float, target: Target) -> str | None:
+    """One try of at most `timeout_s`; None when it has succeeded, else why not."""
     match probe:
         case RunProbe():
             return await _try_run(probe, timeout_s, target)
@@ -322,12 +286,3 @@ def _in_words(error: OSError, place: str, timeout_s: float) -> str:
         case ConnectionResetError() | BrokenPipeError():
             return f"{place} closed the connection without an answer"
     return f"no connection to {place}: {os.strerror(error.errno).lower() if error.errno else 'unknown reason'}"
-
-
-def _short_folder() -> Path:
-    """A new folder of mode 0700 that is short enough for a socket's path."""
-    folder = Path(tempfile.mkdtemp(prefix="procwatch-"))
-    if len(os.fsencode(folder)) + len("/s") <= _SOCKET_PATH_BYTES:
-        return folder
-    folder.rmdir()
-    return Path(tempfile.mkdtemp(prefix="procwatch-", dir="/tmp"))
