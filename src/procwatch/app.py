@@ -22,7 +22,7 @@ from procwatch.runtime.gate import Gate
 from procwatch.runtime.guardian import is_orphan
 from procwatch.runtime.inputs import Inputs
 from procwatch.runtime.parts import Parts
-from procwatch.runtime.store import Store
+from procwatch.runtime.store import FOLDER, Store
 from procwatch.runtime.tree import Forest
 from procwatch.runtime.watcher import Watcher
 
@@ -53,8 +53,9 @@ async def _run(loaded: Loaded, options: Options) -> int:
     project = loaded.project.only(chosen)
     loop = asyncio.get_running_loop()
     look = Look(options.as_json, options.verbosity, options.clear)
-    console = Console(project, look, os.environ, loop.call_later)
-    store = Store(Path(project.folder), console.report)
+    folder = Path(project.folder)
+    console = Console(project, look, os.environ, loop, folder / FOLDER / "logs")
+    store = Store(folder, console.report)
     try:
         store.open()
         for warning in loaded.warnings:
@@ -70,7 +71,7 @@ async def _supervise(
     project: Project, definitions: tuple[Path, ...], options: Options, console: Console, store: Store
 ) -> int:
     become_subreaper()
-    forest = Forest(console.report, Gate(console.screen))
+    forest = Forest(console.report, Gate(console.screen, console.logs))
     inputs = Inputs(project, definitions)
     surroundings = Surroundings(project, os.environ, Assigner(Path(project.folder), store), console.color)
     watching = options.watch and any(_is_watched(project))

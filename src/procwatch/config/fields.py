@@ -102,6 +102,10 @@ _SPAN = [
     {"type": "number", "exclusiveMinimum": 0, "maximum": values.MAX_DURATION_S},
     {"type": "string", "pattern": rf"^(?!0+(\.0+)?[a-z]+$){_UNITS}"},
 ]
+_SIZE = [
+    {"type": "integer", "minimum": values.MIN_SIZE_BYTES, "maximum": values.MAX_SIZE_BYTES},
+    {"type": "string", "pattern": r"^[0-9]{1,15}(KiB|MiB|GiB)$|\$\{"},
+]
 _COMMAND = [_FILLED, {"type": "array", "prefixItems": [_FILLED], "items": {"type": "string"}, "minItems": 1}]
 _COMMANDS = [{"type": "string"}, {"type": "array", "items": {"anyOf": _COMMAND}}]
 _NAME = {"type": "string", "pattern": values.NAME_PATTERN, "maxLength": values.MAX_NAME_CHARS}
@@ -126,6 +130,8 @@ ProjectName = Annotated[Name, _json("name", anyOf=[_NAME, _VARIABLE])]
 Flag = Annotated[bool, BeforeValidator(values.flag), _json("true or false", anyOf=[{"type": "boolean"}, _VARIABLE])]
 Yes = Annotated[bool, BeforeValidator(values.true), _json("true", anyOf=[{"const": True}, _VARIABLE])]
 Count = Annotated[int, BeforeValidator(values.count), _number("number", 1, values.MAX_COUNT)]
+Keep = Annotated[int, BeforeValidator(values.keep), _number("number", 0, values.MAX_KEEP)]
+Size = Annotated[int, BeforeValidator(values.size), _json("size", anyOf=_SIZE)]
 Status = Annotated[int, BeforeValidator(values.http_status), _number("number", *values.HTTP_STATUSES)]
 Port = Annotated[int, BeforeValidator(values.port), _number("port", 1, values.MAX_PORT)]
 Duration = Annotated[float, BeforeValidator(values.duration), _json("duration", anyOf=_SECONDS)]

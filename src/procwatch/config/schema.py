@@ -23,6 +23,7 @@ from procwatch.config.fields import (
     Flag,
     Http,
     Ignore,
+    Keep,
     Later,
     Name,
     OneOf,
@@ -33,6 +34,7 @@ from procwatch.config.fields import (
     Quiet,
     Regex,
     Signal,
+    Size,
     Span,
     Status,
     Tcp,
@@ -129,9 +131,12 @@ class LogTable(Table):
 
     terminal: Terminal = key('When it is shown: always, only after a failure ("on-failure"), or never.', default="all")
     color: Color | None = key("Colour of the name before each line. Default: one for each name.")
-    file: Later = later("Whether output is also kept in a file.")
-    max_size: Later = later("Size of a log file, in bytes, at which a new one is begun.")
-    keep: Later = later("How many old log files are kept.")
+    file: Flag = key(
+        "Whether all of it, shown or not, is also kept in `.procwatch/logs/NAME.log` (such as service.api.log).",
+        default=True,
+    )
+    max_size: Size = key("Size at which a new log file is begun.", default="10MiB")
+    keep: Keep = key("How many old log files are kept, as NAME.log.1 (the newest) and so on.", default=3)
 
 
 class BuildHooksTable(Table):

@@ -21,6 +21,7 @@ from procwatch.config.schema import (
     AskedTable,
     BuildHooksTable,
     BuildTable,
+    LogTable,
     ReadyTable,
     ServiceHooksTable,
     ServiceTable,
@@ -35,6 +36,7 @@ from procwatch.core.model import (
     DelayProbe,
     Health,
     HttpProbe,
+    LogPolicy,
     LogProbe,
     Need,
     NotifyProbe,
@@ -150,6 +152,7 @@ def _build(scope: Scope, name: str, table: BuildTable) -> Build:
         hooks=_hooks(table.hooks),
         terminal=table.log.terminal,
         color=table.log.color,
+        log=_log(table.log),
         timeout_s=table.timeout,
         on_change=table.on_change,
         at_start=table.at_start,
@@ -199,6 +202,7 @@ def _service(
         hooks=_hooks(table.hooks),
         terminal=table.log.terminal,
         color=table.log.color,
+        log=_log(table.log),
         stop=StopPolicy(table.stop.signal, table.stop.grace, table.stop.to),
         port=table.port,
         given_port=given_port,
@@ -220,6 +224,10 @@ def _run(scope: Scope, path: KeyPath, table: UnitTable) -> Command:
     if table.run is None and not is_told:
         scope.report(path, 'has no "run"; say what to run, such as run = ["program", "argument"]')
     return table.run or ""
+
+
+def _log(table: LogTable) -> LogPolicy | None:
+    return LogPolicy(table.max_size, table.keep) if table.file else None
 
 
 def _hooks(table: BuildHooksTable | ServiceHooksTable) -> dict[str, tuple[Command, ...]]:

@@ -39,6 +39,15 @@ _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)?")
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION_WORDS = 'a duration such as 2.5 (seconds), "250ms", "5s", "2m" or "1h"'
 
+# A smaller log file would hold a few lines, and all the work would be beginning new ones.
+MIN_SIZE_BYTES = 4096
+MAX_SIZE_BYTES = 1024**4
+_SIZE = re.compile(r"([0-9]{1,15})(KiB|MiB|GiB)?")
+_SIZE_BYTES = {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+_SIZE_WORDS = 'a size such as 65536 (bytes), "512KiB", "10MiB" or "1GiB"'
+# Each is renamed when a new file is begun.
+MAX_KEEP = 1000
+
 MAX_PORT = 65535
 # Far above the processors of any machine; a larger number is a slip of the pen.
 MAX_COUNT = 10_000
@@ -100,6 +109,27 @@ def count(value: object) -> int:
     number = whole_number(value)
     if not 1 <= number <= MAX_COUNT:
         raise ValueError(f"a whole number from 1 to {MAX_COUNT}")
+    return number
+
+
+def size(value: object) -> int:
+    """Bytes: from a number, or from a string with a unit."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        size_bytes = value
+    elif isinstance(value, str) and (found := _SIZE.fullmatch(value)) and (found[2] or isinstance(value, Expanded)):
+        size_bytes = int(found[1]) * _SIZE_BYTES.get(found[2], 1)
+    else:
+        raise ValueError(_SIZE_WORDS)
+    if not MIN_SIZE_BYTES <= size_bytes <= MAX_SIZE_BYTES:
+        raise ValueError("a size from 4KiB to 1024GiB")
+    return size_bytes
+
+
+def keep(value: object) -> int:
+    """How many old files are kept: none is possible."""
+    number = whole_number(value)
+    if not 0 <= number <= MAX_KEEP:
+        raise ValueError(f"a whole number from 0 to {MAX_KEEP}")
     return number
 
 

@@ -66,6 +66,14 @@ class RestartPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class LogPolicy:
+    """Output is kept in a file: at `max_bytes` a new one is begun, `keep` older ones stay."""
+
+    max_bytes: int = 10 * 1024 * 1024
+    keep: int = 3
+
+
+@dataclass(frozen=True, slots=True)
 class ProbeTiming:
     """Seconds between tries, for one try, and for all of them."""
 
@@ -149,7 +157,7 @@ class Unit:
     """What builds and services have in common. `name` is the full one: "build.api".
 
     Paths (`dir`, `env_files`) and patterns (`watch`, `ignore`) are relative to the project's folder;
-    `env` and `env_files` are the table's own, not the project's.
+    `env` and `env_files` are the table's own, not the project's. `log` None: its output is kept in no file.
     """
 
     name: str
@@ -163,6 +171,7 @@ class Unit:
     hooks: Mapping[str, tuple[Command, ...]] = field(default_factory=dict)
     terminal: Terminal = "all"
     color: str | None = None
+    log: LogPolicy | None = LogPolicy()
     stop: StopPolicy = StopPolicy()
 
     @property

@@ -1,4 +1,4 @@
-"""One process's bytes -> whole lines on the screen.
+"""One process's bytes -> whole lines on the screen and in its unit's log.
 
 Rule 1: only a line feed ends a line; every other byte is the process's own business.
 Rule 2: the work is done once a chunk, never once a line.
@@ -10,11 +10,13 @@ from __future__ import annotations
 import io
 import tempfile
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import BinaryIO, Protocol
 
 from procwatch.core.model import Terminal
 from procwatch.output.controls import ControlFilter
+from procwatch.output.logs import Log, Told
+from procwatch.output.spill import Span, Spans
 
 # A longer line is passed on in pieces; no line that a person reads is as long.
 LINE_LIMIT_BYTES = 1024 * 1024
@@ -36,11 +38,14 @@ class Outlet(Protocol):
     def prefix(self, name: str) -> bytes:
         """What stands before a line of `name` now."""
 
-    def write(self, source: object, prefix: bytes, text: bytes) -> None:
-        """Show text; see `Screen.write`."""
+    def write(self, source: object, prefix: bytes, text: bytes) -> bool:
+        """Show text; False: there was no room, and `settle` is due."""
 
-    def show(self, kept: BinaryIO) -> None:
-        """Show a file of lines and close it."""
+    def show(self, kept: BinaryIO, weight_bytes: int) -> bool:
+        """Show a file of lines and close it; False: as with `write`, and the file stays open."""
+
+    def settle(self, spans: Iterable[Span], lost_lines: int, count: int = 1) -> None:
+        """Say what has become of what found no room; see `Screen.settle`."""
 
     def say(self, text: str, error: bool = False) -> None:
         """Show procwatch's own words."""
@@ -55,13 +60,15 @@ class Channel:
 
     `mode`: "all" shows at once, "on-failure" keeps and shows all of it with `finish(failed=True)`, "none" shows
     nothing; watchers and the tail get everything in each. `name` is the short one. On a terminal control sequences
-    other than colours are dropped (`ControlFilter`), elsewhere the bytes stay as the process wrote them.
+    other than colours are dropped (`ControlFilter`), elsewhere the bytes stay as the process wrote them. `log` gets
+    all of them in each mode, and what finds no room on the screen is shown from there.
     """
 
-    def __init__(self, outlet: Outlet, name: str, mode: Terminal = "all") -> None:
+    def __init__(self, outlet: Outlet, name: str, mode: Terminal = "all", log: Log | None = None) -> None:
         self._outlet = outlet
         self._name = name
         self._mode = mode
+        self._log = log
         self._filter = ControlFilter() if outlet.terminal else None
         self._held: list[bytes] = []
         self._held_bytes = 0
@@ -98,8 +105,10 @@ class Channel:
             kept.file.close()
             return
         kept.file.seek(0)
-        self._outlet.show(kept.file)
-        if kept.problem:
+        if not self._outlet.show(kept.file, kept.weight_bytes):
+            kept.file.close()
+            self._settle(kept)
+        elif kept.problem:
             self._outlet.say(f"the output of {self._name} could not be kept whole: {kept.problem}", error=True)
 
     def watch(self, callback: LineCallback) -> Callable[[], None]:
@@ -133,19 +142,35 @@ class Channel:
         self._remember(block)
         if self._watchers:
             self._tell(block)
-        if self._mode == "none":
-            return
+        told = None if self._mode == "none" else self._show(block)
+        if self._log:
+            self._log.put(self, block, told)
+        elif told:
+            told(None, _lines(block), 1)
+
+    def _show(self, block: bytes) -> Told | None:
+        """Show or keep it; who is to be told where it stands in the log, or that it does not."""
         text = self._filter.feed(block) if self._filter else block
         if not text:
-            return
+            return None
         prefix = self._outlet.prefix(self._name)
         if text.endswith(b"\n"):
             text = b"".join((text[:-1].replace(b"\n", b"\n" + prefix), b"\n"))
         if self._mode == "all":
-            self._outlet.write(self, prefix, text)
+            return None if self._outlet.write(self, prefix, text) else self._spilled
+        self._kept = self._kept or _Kept()
+        self._kept.write(prefix, text)
+        return self._kept.note
+
+    def _spilled(self, span: Span | None, lost_lines: int, count: int) -> None:
+        self._outlet.settle((span,) if span else (), lost_lines, count)
+
+    def _settle(self, kept: _Kept) -> None:
+        """What was kept found no room: it is shown from the log."""
+        if self._log:
+            self._log.after(lambda: self._outlet.settle(kept.spans.all, kept.lost_lines))
         else:
-            self._kept = self._kept or _Kept()
-            self._kept.write(prefix, text)
+            self._outlet.settle((), kept.lost_lines)
 
     def _remember(self, block: bytes) -> None:
         end = block[-TAIL_BYTES:]
@@ -164,15 +189,29 @@ class Channel:
 class _Kept:
     """Prefixed lines in memory, beyond KEPT_BYTES in an unlinked file.
 
-    `problem` says why what came last is missing, if the file could not take it.
+    `problem` says why what came last is missing, if the file could not take it. `spans` is the same in the log, but
+    for `lost_lines`, as far as the log has got.
     """
 
     def __init__(self) -> None:
         self.file: io.BytesIO | io.FileIO = io.BytesIO()
         self.problem: str | None = None
+        self.spans = Spans()
+        self.lost_lines = 0
         self._in_line = False
         self._bytes = 0
         self._whole_bytes = 0
+
+    @property
+    def weight_bytes(self) -> int:
+        """What it takes of the memory that the screen may use; a file, of which there are not to be many, as much."""
+        return max(1, min(self._bytes, KEPT_BYTES))
+
+    def note(self, span: Span | None, lost_lines: int, _count: int) -> None:
+        """Where a block stands in the log; on the log's thread, or where there is none, on the loop's."""
+        self.lost_lines += lost_lines
+        if span:
+            self.spans.add(span)
 
     def write(self, prefix: bytes, text: bytes) -> None:
         """As `Outlet.write`, for one source."""
@@ -203,3 +242,7 @@ def _write_all(file: io.BytesIO | io.FileIO, data: bytes) -> None:
     left = memoryview(data)
     while left:
         left = left[file.write(left) :]
+
+
+def _lines(data: bytes) -> int:
+    return max(1, data.count(b"\n"))

@@ -7,20 +7,39 @@ Rule 1: with `--json` standard output carries events and nothing else. Output of
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
 
 from procwatch.core.messages import Notice
 from procwatch.core.model import Project, Terminal
 from procwatch.output.channel import Channel
 from procwatch.output.events import as_json
+from procwatch.output.logs import Logs
 from procwatch.output.prefix import Prefixes, is_terminal, wants_color
 from procwatch.output.report import Handle, Reporter
 from procwatch.output.screen import Screen
 
 # How long the end of procwatch waits for a reader that is slow but not gone.
 _CLOSE_S = 5.0
+
+
+# The same for a disk, which is waited for longer, as nothing is to be lost.
+_LOGS_CLOSE_S = 10.0
+
+
+class Loop(Protocol):
+    """As much of asyncio's loop as is needed here."""
+
+    def call_later(self, delay_s: float, callback: Callable[[], None], /) -> Handle:
+        """Call back in so many seconds."""
+
+    def call_soon_threadsafe(self, callback: Callable[[], None], /) -> object:
+        """Call back on the loop's thread; from any thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,23 +59,30 @@ class Console:
         project: Project,
         look: Look,
         environ: Mapping[str, str],
-        later: Callable[[float, Callable[[], None]], Handle],
+        loop: Loop,
+        log_folder: Path,
     ) -> None:
         self._look = look
+        self._log_policies = {unit.name: unit.log for unit in project.units.values()}
+        self._loop = loop
+        self._told: deque[str] = deque()
+        self.logs = Logs(log_folder, self._tell_soon)
         fd = 2 if look.as_json else 1
         self.color = wants_color(environ, terminal=is_terminal(fd))
         prefixes = Prefixes(project.units.values(), color=self.color)
         self.screen = Screen(fd, prefixes)
         self._events = Screen(1, prefixes) if look.as_json else None
         self._silent = look.as_json and not self.screen.terminal
-        self._reporter = Reporter(self._say, time.monotonic, later, look.verbosity, color=self.color)
+        self._reporter = Reporter(self._say, time.monotonic, loop.call_later, look.verbosity, color=self.color)
         self.screen.on_output = self._reporter.printed
         self._told_holds: dict[str, str] = {}
         self._affected: frozenset[str] = frozenset()
 
     def output(self, name: str, mode: Terminal) -> Channel:
-        """A channel for one process of a unit."""
-        return Channel(self.screen, name.partition(".")[2], "none" if self._silent else mode)
+        """A channel for one process of a unit (its full name)."""
+        policy = self._log_policies[name]
+        log = self.logs.of(name, policy) if policy else None
+        return Channel(self.screen, name.partition(".")[2], "none" if self._silent else mode, log)
 
     def publish(self, notice: Notice, tail: list[bytes]) -> None:
         """Tell of an event."""
@@ -86,10 +112,24 @@ class Console:
         self.screen.say(line, error=True)
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write what is left: the logs first, as the screen may have to show what is only there."""
+        written = self.logs.close(_LOGS_CLOSE_S)
+        self._tell()
+        if not written:
+            self.report(f"the log files could not be written within {_LOGS_CLOSE_S:g} s; they lack what came last")
         for screen in (self._events, self.screen):
             if screen is not None:
                 screen.close(_CLOSE_S)
+
+    def _tell_soon(self, line: str) -> None:
+        """From any thread."""
+        self._told.append(line)
+        with suppress(RuntimeError):  # the loop has ended: `close` tells it
+            self._loop.call_soon_threadsafe(self._tell)
+
+    def _tell(self) -> None:
+        while self._told:
+            self.report(self._told.popleft())
 
     def _say(self, line: str, error: bool = False) -> None:  # as the Reporter calls it
         if not self._silent:

@@ -71,6 +71,10 @@ class Prefixes:
             made = self._made[name] = self._make(name, self._styles[name], now_s)
         return made
 
+    def at(self, name: str, at_s: float) -> bytes:
+        """The prefix of `name` at another moment; from any thread."""
+        return self._make(name, self._styles.get(name, _OWN_STYLE), at_s)
+
     def own(self, *, error: bool = False) -> bytes:
         """The prefix of procwatch's own lines; from any thread."""
         return self._make(OWN_NAME, _OWN_ERROR_STYLE if error else _OWN_STYLE, self._now())

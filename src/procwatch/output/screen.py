@@ -7,7 +7,7 @@ Rule 2: what one call hands over is written whole; only a line longer than `chan
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import BinaryIO
 
@@ -15,6 +15,8 @@ from procwatch.output import drain
 from procwatch.output.controls import RESET
 from procwatch.output.events import stamp
 from procwatch.output.prefix import Prefixes, is_terminal
+from procwatch.output.replay import Replay
+from procwatch.output.spill import Span
 
 # To the top left, then clear the screen and what scrolled off it.
 _CLEAR = b"\x1b[H\x1b[2J\x1b[3J"
@@ -32,8 +34,9 @@ class Screen:
         self.terminal = is_terminal(fd) if terminal is None else terminal
         self.on_output: Callable[[], None] = _nothing
         self._prefixes = prefixes
-        line_break = RESET + b"\n" if self.terminal else b"\n"
-        self._drain = drain.Drain(fd, self._loss, line_break=line_break, limit_bytes=limit_bytes)
+        again = Replay(prefixes, terminal=self.terminal).of
+        voice = drain.Voice(self._loss, again, RESET + b"\n" if self.terminal else b"\n")
+        self._drain = drain.Drain(fd, voice, limit_bytes=limit_bytes)
         self._source: object = None
         self._is_json = False
 
@@ -41,22 +44,31 @@ class Screen:
         """What stands before a line of `name` (a short name) at this moment."""
         return self._prefixes.of(name)
 
-    def write(self, source: object, prefix: bytes, text: bytes) -> None:
+    def write(self, source: object, prefix: bytes, text: bytes) -> bool:
         """Show `text`, whose inner lines have their prefix already; `prefix` is for its first line.
 
         Text without a line feed at its end is a line to be continued: the next text of the same `source` goes on where
-        it stopped if nothing came between, else on a line of its own.
+        it stopped if nothing came between, else on a line of its own. False: there was no room; `settle` is due.
         """
         going_on = self._source is source and source is not None
         kept = self._drain.put(text if going_on else prefix + text, fresh=not going_on)
         self._source = source if kept and not text.endswith(b"\n") else None
         self.on_output()
+        return kept
 
-    def show(self, kept: BinaryIO) -> None:
-        """Show the rest of a file of prefixed lines, whatever its size; closes it."""
+    def show(self, kept: BinaryIO, weight_bytes: int) -> bool:
+        """Show the rest of a file of prefixed lines, whatever its size, and close it. False: as with `write`."""
         self._source = None
-        self._drain.put_file(kept)
+        taken = self._drain.put_file(kept, weight_bytes)
         self.on_output()
+        return taken
+
+    def settle(self, spans: Iterable[Span], lost_lines: int, count: int = 1) -> None:
+        """Say what has become of `count` texts or files that found no room: they stand in a log, or are lost.
+
+        From any thread. What stands in a log is shown from there once the reader goes on.
+        """
+        self._drain.settle(spans, lost_lines, count)
 
     def say(self, text: str, error: bool = False) -> None:
         """Show procwatch's own words, a prefix before each line. They may hold colours of procwatch's own."""
