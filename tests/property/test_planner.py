@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from procwatch.core import messages as msg
-from procwatch.core.model import Build, Project, RestartPolicy, Service
+from procwatch.core.model import Build, Exit, Project, RestartPolicy, Service
+from procwatch.core.planner import plan
 from procwatch.core.state import Phase
 from tests.rig.world import World, build, project, service
 
@@ -44,7 +45,7 @@ def projects(draw: st.DrawFn) -> Project:
 def play(world: World, data: st.DataObject) -> None:
     """One thing happens: an edit, a touch, a crash or another trouble, or the end of something that is under way."""
     world.now_s += data.draw(st.sampled_from([0.0, 0.01, 0.5, 3.0]))
-    kinds = ["save", "touch", "happen", "happen", "happen", "trouble", "trigger", "prepare"]
+    kinds = ["save", "touch", "happen", "happen", "happen", "trouble", "trigger", "prepare", "mute"]
     kind = data.draw(st.sampled_from(kinds))
     builds, services = sorted(world.state.builds), sorted(world.state.services)
     if kind == "save":
@@ -56,6 +57,8 @@ def play(world: World, data: st.DataObject) -> None:
         world.touch_service(data.draw(st.sampled_from(services)))
     elif kind == "prepare":
         world.unprepared ^= {data.draw(st.sampled_from(services))}
+    elif kind == "mute":
+        world.mute ^= {data.draw(st.sampled_from(services))}
     elif kind == "trouble" and world.instances:
         trouble(world, data.draw(st.sampled_from(sorted(world.instances))), data)
     elif kind == "happen" and world.pending:
@@ -84,7 +87,7 @@ def test_after_any_history_and_a_repair_every_service_runs_the_newest_content(
     world.begin()
     for _ in range(data.draw(st.integers(0, 40))):
         play(world, data)
-    world.unprepared = set()
+    world.unprepared, world.mute = set(), set()
     world.settle()
     world.save(*world.state.builds, content=1)
     for name in world.state.services:
@@ -135,6 +138,34 @@ def test_a_stop_at_any_moment_ends_everything_in_order_and_then_procwatch(made: 
     assert world.ended == 130
     assert not world.instances
     assert not world.running
+
+
+@given(projects(), st.data())
+def test_what_is_older_or_of_nobody_changes_nothing(made: Project, data: st.DataObject) -> None:
+    world = World.of(made)
+    world.broken = {BROKEN}
+    world.begin()
+    for _ in range(data.draw(st.integers(0, 25))):
+        play(world, data)
+    exit_ = Exit(data.draw(st.sampled_from([0, 1])), "exit")
+    old: list[msg.Event] = [msg.TimerFired("build.nobody", 1), msg.InstanceEnded("service.nobody", 1, exit_)]
+    old.append(msg.InputsChecked("service.nobody", 1, "digest"))
+    for name, build_state in world.state.builds.items():
+        old.append(msg.BuildFinished(name, build_state.run - 1, msg.Succeeded(), 1.0))
+        old.append(msg.BuildFinished(name, build_state.run + 1, msg.Failed(exit_), 1.0))
+        old.append(msg.InputsChecked(name, world.state.checks + 1, "digest", ("a",), touched=True))
+        old.append(msg.TimerFired(name, build_state.timer - 1))
+    for name, unit in world.state.services.items():
+        old.append(msg.InstanceStarted(name, unit.instance - 1, 7))
+        old.append(msg.InstanceReady(name, unit.instance - 1))
+        old.append(msg.InstanceNotReady(name, unit.instance - 1, "no answer"))
+        old.append(msg.InstanceEnded(name, unit.instance - 1, exit_))
+        old.append(msg.HookFinished(name, unit.instance, exit_))
+        old.append(msg.TimerFired(name, unit.timer - 1))
+        old.append(msg.InputsChecked(name, world.state.checks + 1, "digest"))
+    for event in old:
+        after = plan(made, world.state, event, world.now_s)
+        assert (after.state, after.actions) == (world.state, ()), event
 
 
 @given(st.integers(0, 12))

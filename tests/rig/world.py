@@ -2,7 +2,8 @@
 
 Every build reads one imaginary file, `<name>.src`, whose content is a number; a run succeeds unless that number was in
 `broken` when it started, or, for a `fragile` build, one that it needs directly has the content BRITTLE. The `pre_start`
-of a service in `unprepared` fails. The world checks the promises that must hold after every single plan.
+of a service in `unprepared` fails, and an instance of one in `mute` is not ready by its deadline. The world checks the
+promises that must hold after every single plan.
 """
 
 from __future__ import annotations
@@ -72,6 +73,7 @@ class World:
     broken: set[int] = field(default_factory=set)
     fragile: set[str] = field(default_factory=set)
     unprepared: set[str] = field(default_factory=set)
+    mute: set[str] = field(default_factory=set)
     built: dict[str, int] = field(default_factory=dict)
     result: dict[str, str] = field(default_factory=dict)
     pending: list[Effect] = field(default_factory=list)
@@ -171,7 +173,10 @@ class World:
         if self.instances.get(effect.name) != effect.instance:
             return
         if isinstance(effect, msg.StartInstance):
-            self.send(msg.InstanceReady(effect.name, effect.instance))
+            self.send(msg.InstanceStarted(effect.name, effect.instance, 1000 + effect.instance))
+            verdict = msg.InstanceReady(effect.name, effect.instance)
+            late = msg.InstanceNotReady(effect.name, effect.instance, "no answer")
+            self.send(late if effect.name in self.mute else verdict)
         else:
             del self.instances[effect.name]
             self.send(msg.InstanceEnded(effect.name, effect.instance, Exit(143, "SIGTERM")))

@@ -34,7 +34,7 @@ def test_a_service_starts_when_its_builds_have_succeeded() -> None:
     world.settle()
     assert world.instances == {"service.web": 1}
     assert [notice.event for notice in world.notices] == [
-        "build_started", "build_succeeded", "service_ready",
+        "build_started", "build_succeeded", "service_started", "service_ready",
     ]  # fmt: skip
 
 

@@ -104,14 +104,21 @@ def _record(draft: Draft, event: msg.Event) -> None:
 def _note_service(draft: Draft, name: str, event: life.ServiceEvent) -> None:
     if isinstance(event, msg.InstanceUnhealthy) and draft.state.exit_code is not None:
         return  # it is stopped in its turn: not before what needs it
-    if isinstance(event, msg.InstanceEnded) and draft.state.exit_code is not None:
+    if isinstance(event, msg.InstanceEnded) and event.instance == draft.services[name].instance:
+        _note_end(draft, name)
+    _step(draft, name, event)
+
+
+def _note_end(draft: Draft, name: str) -> None:
+    """What comes after the end of the newest instance is not decided by the service alone."""
+    state = draft.services[name]
+    if draft.state.exit_code is not None:
         # All is being stopped: one that ends before it is asked to is not restarted, and is no crash.
         draft.set_service(name, phase=Phase.STOPPING)
-    elif isinstance(event, msg.InstanceEnded) and draft.services[name].phase is Phase.RETIRING:
+    elif state.phase is Phase.RETIRING:
         wanted = draft.wanted_basis(draft.project.services[name], draft.standings())
-        if wanted is not None and (wanted != draft.services[name].going_to or draft.services[name].news):
+        if wanted is not None and (wanted != state.going_to or state.news):
             draft.set_service(name, going_to=None)  # what it was to move to is old already
-    _step(draft, name, event)
 
 
 def _note_changes(draft: Draft, event: msg.FilesChanged) -> None:
