@@ -328,4 +328,5 @@ def hook(name: str) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # without a traceback
     {"build": build, "service": service, "hook": hook}[sys.argv[1]](sys.argv[2])
