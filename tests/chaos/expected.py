@@ -68,11 +68,6 @@ class Expected:
                 found.append(name)
         return found
 
-    def is_building(self, life: Life) -> bool:
-        """Whether any build runs, as far as the events tell."""
-        lasts = (life.last(f"build.{name}", *_BUILD_EVENTS) for name in BUILDS)
-        return any(last is not None and last["event"] == "build_started" for last in lasts)
-
     # --- one unit ----------------------------------------------------------------------------------------------------
 
     def _made(self, name: str) -> dict[str, Any] | None:
@@ -112,8 +107,7 @@ class Expected:
             want["config"] = (self._project.root / program.CONFIG[name]).read_text()
         if differs := [key for key, value in want.items() if line[key] != value]:
             return f"run {line['run']} was started with other {', '.join(differs)}"
-        leader = f"service.{name}"
-        if (leader, line["pid"]) not in program.alive(self._project.root):
+        if program.start_time(line["pid"]) != line["since"]:
             return f"run {line['run']} does not live"
         return None
 

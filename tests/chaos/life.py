@@ -88,13 +88,13 @@ class Life:
         events = (event for event in reversed(self.events) if event.get("name") == name)
         return next((event for event in events if not kinds or event["event"] in kinds), None)
 
-    def until(self, condition: Callable[[], object], deadline_s: float = DEADLINE_S) -> bool:
-        """Wait for it; False when procwatch has ended or the time is over before."""
+    def until(self, condition: Callable[[], object], deadline_s: float = DEADLINE_S, look_s: float = 0.1) -> bool:
+        """Wait for it, with a look now and then; False when procwatch has ended or the time is over before."""
         end_s = time.monotonic() + deadline_s
         while not condition():
             if self.process.poll() is not None or time.monotonic() > end_s:
                 return bool(condition())
-            time.sleep(0.02)
+            time.sleep(look_s)
         return True
 
     # --- processes ---------------------------------------------------------------------------------------------------

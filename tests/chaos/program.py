@@ -224,8 +224,8 @@ def service(name: str) -> None:
         voice.say("it will not stay")
         sys.exit("crash" in config)
     line = {
-        "run": int(os.environ["PROCWATCH_RUN"]), "pid": os.getpid(), "builds": basis, "config": config,
-        "global": os.environ.get("GLOBAL"), "env": os.environ.get(f"VALUE_{name}"),
+        "run": int(os.environ["PROCWATCH_RUN"]), "pid": os.getpid(), "since": start_time(os.getpid()), "config": config,
+        "builds": basis, "global": os.environ.get("GLOBAL"), "env": os.environ.get(f"VALUE_{name}"),
     }  # fmt: skip
     prepared = _PREPARES[name](voice, config)
     _append(f"record/started/{name}", json.dumps(line) + "\n")

@@ -198,18 +198,15 @@ class Story:
                 touched_s[name] = time.time()
             return not self._expected.not_well(life)
 
-        if not life.until(is_well):
-            self._fault(when, self._expected.not_well(life) or ["it has ended by itself"])
+        life.until(is_well)
         self._await_well(when)
 
     def _await_well(self, when: str) -> None:
-        """All is as the files want it, and stays so when nothing comes any more."""
+        """All is as the files want it, while nothing comes any more."""
         life = self.lives[-1]
-        life.until(lambda: not self._expected.not_well(life))
-        life.until(lambda: life.quiet_s() > _REST_S and not self._expected.is_building(life), DEADLINE_S / 4)
-        if life.process.poll() is not None:
-            self._fault(when, [f"it has ended by itself, with {life.process.returncode}"])
-        self._fault(when, self._expected.not_well(life))
+        if not life.until(lambda: life.quiet_s() > _REST_S and not self._expected.not_well(life)):
+            ended = f"it does not come to rest; exit status: {life.process.poll()}"
+            self._fault(when, self._expected.not_well(life) or [ended])
         self.diary.note(f"all is well {when}")
 
     # --- what has to hold --------------------------------------------------------------------------------------------
@@ -220,20 +217,21 @@ class Story:
         self.diary.note(f"the end: {how}")
         self._fault("end", life.kill(how) if how in KILLS else life.end(how))
         self.diary.note("it has ended")
+        self._judge(life, complete=how not in KILLS and how != "terminal closes")
+
+    def _judge(self, life: Life, *, complete: bool) -> None:
+        """What no life may show; `complete`: it has ended in order, with somebody there to read what it said."""
         self._fault("events", illegal(life.events, self._project))
         self._fault("events", [f"no event: {line!r}" for line in life.junk])
-        complete = how not in KILLS and how != "terminal closes"
-        self._fault(
-            "output", lines.faults(bytes(life.screen), lines.printed(life.root, life.number), complete=complete)
-        )
-        told = [
-            line for line in bytes(life.screen).decode(errors="replace").splitlines() if not _OF_A_UNIT.search(line)
-        ]
-        self._fault("words", [line[:300] for line in told if any(word in line for word in _SUSPICIOUS)])
+        printed = lines.printed(life.root, life.number)
+        self._fault("output", lines.faults(bytes(life.screen), printed, complete=complete))
+        told = bytes(life.screen).decode(errors="replace").splitlines()
+        own = [line for line in told if not _OF_A_UNIT.search(line)]
+        self._fault("words", [line[:300] for line in own if any(word in line for word in _SUSPICIOUS)])
         with suppress(FileNotFoundError):
             self._fault("must never be", (life.root / "record/violations").read_text().splitlines())
         if complete:
-            left = list(life.root.glob(".procwatch/changed-*"))
+            left = life.root.glob(".procwatch/changed-*")
             self._fault("left in .procwatch", [path.name for path in left])
 
     def _second_supervisor_is_refused(self) -> None:

@@ -79,7 +79,7 @@ class Strikes:
             met.extend(str(event.get("name")) for event in events if event["event"] == kind)
             return bool(met)
 
-        if not self._life.until(comes, _AMBUSH_S):
+        if not self._life.until(comes, _AMBUSH_S, look_s=0.001):
             self._diary.note(f"an ambush for {kind} meets nobody")
             return
         time.sleep(delay_s)
