@@ -8,7 +8,7 @@ import socket
 from hypothesis import given
 from hypothesis import strategies as st
 
-from procwatch.runtime.readiness import NotifySocket
+from procwatch.runtime.notify import NotifySocket
 
 _PARTS = [
     b"READY=1", b"READY=0", b"READY=11", b"READY=", b"ready=1", b" READY=1", b"STATUS=", b"STATUS=half done", b"\n",
