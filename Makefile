@@ -8,7 +8,7 @@ UV := .tools/bin/uv
 BIN := .venv/bin
 PYTEST_ARGS ?= -n auto
 
-.PHONY: help run setup tools test lint types imports unit bench fuzz docs lock clean
+.PHONY: help run setup tools test lint types imports unit bench fuzz chaos docs lock clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -50,6 +50,10 @@ bench: setup ## measure beside the peers that are installed
 
 fuzz: setup ## property tests with new seeds and many more examples
 	HYPOTHESIS_PROFILE=deep $(BIN)/pytest tests/property $(PYTEST_ARGS)
+
+SECONDS ?= 300
+chaos: setup ## new seeds of chaos for SECONDS=300, or those of SEEDS="1 2"
+	$(BIN)/python -m tests.chaos --total $(SECONDS) $(SEEDS)
 
 docs: setup ## write the generated pages anew
 	$(BIN)/python -m procwatch.config.reference > docs/watch-toml.md
