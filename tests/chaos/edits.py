@@ -178,7 +178,10 @@ class Edits:
     def config(self, rng: random.Random) -> None:
         """What a service watches itself says how it behaves."""
         which = rng.choice(["db", "web"])
-        what = rng.choice(["good", "good", "good", "crash", "ends", "mute", "touch", "loud", "loud"])
+        self.configure(which, rng.choice(["good", "good", "good", "crash", "ends", "mute", "touch", "loud", "loud"]))
+
+    def configure(self, which: str, what: str) -> None:
+        """This service's configuration makes it behave in this way, or is touched."""
         self._diary.note(f"configuration of {which}: {what}")
         path = self._root / program.CONFIG[which]
         if what == "touch":

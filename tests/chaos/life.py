@@ -55,6 +55,7 @@ class Life:
         )  # fmt: skip
         os.close(theirs)
         self._hang_up = False
+        self._away_until_s = 0.0
         self._threads = [threading.Thread(target=work, daemon=True) for work in (self._hear, self._watch)]
         for thread in self._threads:
             thread.start()
@@ -75,9 +76,15 @@ class Life:
         """The terminal, until the last process that has it open is gone, or until it is to close."""
         with suppress(OSError):
             while not self._hang_up:
-                if select.select([self._terminal], [], [], 0.05)[0]:
+                if (away_s := self._away_until_s - time.monotonic()) > 0:
+                    time.sleep(min(away_s, 0.05))
+                elif select.select([self._terminal], [], [], 0.05)[0]:
                     self.screen += os.read(self._terminal, 1 << 16)
         os.close(self._terminal)
+
+    def look_away(self, seconds: float) -> None:
+        """Leave the terminal unread for so long, but at most until the end is asked for."""
+        self._away_until_s = time.monotonic() + seconds
 
     def quiet_s(self) -> float:
         """For how long no event has come."""
@@ -132,6 +139,7 @@ class Life:
         return found
 
     def _ask_to_end(self, how: str) -> None:
+        self._away_until_s = 0.0
         if how == "terminal closes":
             self._hang_up = True
         elif how.startswith("Ctrl-C"):

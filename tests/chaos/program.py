@@ -188,11 +188,11 @@ def _misbehave(name: str, text: str, voice: Voice, delay_s: float) -> None:
         sys.exit(5)
     if "daemon" in text:
         _shell(_SIGN.format(role="daemon") + "sleep 3 & exec sleep 2", session=True)
-    if "loud" in text:
-        voice.shout(4000, "a build that tells everything \x1b[31min red\x1b[0m and more")
     if "hang" in text:
         time.sleep(1000)
     time.sleep(delay_s)
+    if "loud" in text:  # much of it is still in the pipe when it ends
+        voice.shout(4000, "a build that tells everything \x1b[31min red\x1b[0m and more")
     if "broken" in text:
         voice.say("error: it is broken")
         sys.exit(3)
@@ -266,6 +266,8 @@ def _hide_children(voice: Voice, config: str) -> Any:
 def _listen(voice: Voice, config: str) -> Any:
     """web: its port, a moment after it has started."""
     _nothing(voice, config)
+    if "deafening" in config:
+        voice.shout(60_000, "!" * 180)
     time.sleep(0.05)
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

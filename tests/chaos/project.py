@@ -24,7 +24,7 @@ HOOKS = (
     "post_start_web",
 )  # fmt: skip
 # Words in a source or a configuration that keep it from being good.
-BAD = ("broken", "segv", "hang", "forks", "crash", "ends", "mute")
+BAD = ("broken", "segv", "hang", "forks", "crash", "ends", "mute", "deafening")
 # Below the ports that the system gives to clients.
 _PORTS = range(20_000, 30_000)
 # Whose output is shown only when it fails.

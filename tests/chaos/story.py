@@ -39,7 +39,17 @@ _MORE_DESCRIPTORS, _MORE_KIB = 2, 16 * 1024
 _REST_S = 1.0
 _BROKEN_STATES = (b"", b"[]", b"{", b"\xff", b"[" * 100_000, b'{"version": 1, "builds": {"build.top": {"run": "x"}}}')
 # Moves and how often each is made.
-_MOVES = {"edit": 35, "ambush": 20, "strike": 20, "hook": 7, "env": 6, "config": 7, "wake": 3, "freeze": 2}
+_MOVES = {
+    "edit": 35,
+    "ambush": 20,
+    "strike": 20,
+    "hook": 7,
+    "env": 6,
+    "config": 7,
+    "wake": 3,
+    "freeze": 2,
+    "look_away": 2,
+}
 _PAUSES_S = (0, 0, 0.005, 0.02, 0.1, 0.3, 0.7)
 
 
@@ -116,8 +126,9 @@ class Story:
             self._come_right(f"after round {number}", new=self._rng.random() < 0.6)
             if rounds > 1 and not self.faults:
                 self.usages.append(_least_usage(life))
-        self._second_supervisor_is_refused()
-        self._judge_usage()
+        if rounds > 1:
+            self._second_supervisor_is_refused()
+            self._judge_usage()
         self._end(self._rng.choice([*ENDINGS, *KILLS]))
 
     def _second(self, seconds: float) -> None:
@@ -167,6 +178,7 @@ class Story:
         perform: dict[str, Callable[[random.Random], None]] = {
             "edit": self._edits.any, "hook": self._edits.hook, "env": self._edits.env, "config": self._edits.config,
             "ambush": strikes.ambush, "strike": strikes.strike, "wake": strikes.wake, "freeze": strikes.freeze,
+            "look_away": strikes.look_away,
         }  # fmt: skip
         end_s = time.monotonic() + seconds
         for move in moves(self.seed, part):

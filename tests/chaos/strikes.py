@@ -65,6 +65,13 @@ class Strikes:
             time.sleep(time_s)
             _send(pid, signal.SIGCONT)
 
+    def look_away(self, rng: random.Random) -> None:
+        """Nobody reads the terminal for a moment, while more is printed than procwatch keeps."""
+        time_s = rng.choice([0.5, 1.5, 2.5])
+        self._diary.note(f"nobody reads for {time_s:g} s")
+        self._life.look_away(time_s)
+        self._edits.configure("web", "deafening")
+
     def ambush(self, rng: random.Random) -> None:
         """Wait for the next event of a kind, and do at once what hurts most there."""
         kind = rng.choice(_MOMENTS)

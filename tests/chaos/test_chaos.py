@@ -10,7 +10,7 @@ import pytest
 from tests.chaos.report import report
 from tests.chaos.story import Story, moves
 
-_SEED, _SECONDS = 4, 3.0
+_SEED, _SECONDS = 4, 2.5
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the programs write down who they are from /proc")
