@@ -140,6 +140,15 @@ class Live:
         return f"--- events or output\n{told}\n--- stderr\n{self.stderr()}\n--- status {self.process.poll()}"
 
 
+def wait_for_file(path: Path, process: subprocess.Popen[bytes]) -> None:
+    """Wait until a file is there that something below `process` makes."""
+    end_s = time.monotonic() + DEADLINE_S
+    while not path.exists():
+        assert process.poll() is None, f"it has ended with {process.poll()}"
+        assert time.monotonic() < end_s, f"{path} did not come"
+        os.sched_yield()
+
+
 def clean_environment() -> dict[str, str]:
     """This environment without what would colour, or what an outer procwatch has set."""
     dropped = ("PROCWATCH", "FORCE_COLOR", "NO_COLOR", "PORT", "CLICOLOR")

@@ -38,7 +38,7 @@ class Outlet(Protocol):
     def prefix(self, name: str) -> bytes:
         """What stands before a line of `name` now."""
 
-    def write(self, source: object, prefix: bytes, text: bytes) -> bool:
+    def write(self, source: object, prefix: bytes, text: bytes | memoryview) -> bool:
         """Show text; False: there was no room, and `settle` is due."""
 
     def show(self, kept: BinaryIO, weight_bytes: int) -> bool:
@@ -154,12 +154,13 @@ class Channel:
         if not text:
             return None
         prefix = self._outlet.prefix(self._name)
-        if text.endswith(b"\n"):
-            text = b"".join((text[:-1].replace(b"\n", b"\n" + prefix), b"\n"))
+        lines = memoryview(text)
+        if text.endswith(b"\n"):  # a prefix behind the last one too, which is cut off: that costs no copy
+            lines = memoryview(text.replace(b"\n", b"\n" + prefix))[: -len(prefix)]
         if self._mode == "all":
-            return None if self._outlet.write(self, prefix, text) else self._spilled
+            return None if self._outlet.write(self, prefix, lines) else self._spilled
         self._kept = self._kept or _Kept()
-        self._kept.write(prefix, text)
+        self._kept.write(prefix, lines)
         return self._kept.note
 
     def _spilled(self, span: Span | None, lost_lines: int, count: int) -> None:
@@ -213,11 +214,11 @@ class _Kept:
         if span:
             self.spans.add(span)
 
-    def write(self, prefix: bytes, text: bytes) -> None:
+    def write(self, prefix: bytes, text: memoryview) -> None:
         """As `Outlet.write`, for one source."""
         if self.problem:
             return
-        data = text if self._in_line else prefix + text
+        data = bytes(text) if self._in_line else b"".join((prefix, text))
         try:
             if self._bytes <= KEPT_BYTES < self._bytes + len(data):
                 self._move_to_disk()

@@ -197,7 +197,7 @@ class Log:
         missing = self._dropped_lines + (self._trouble.missing if self._trouble else 0)
         if missing:
             reason = self._trouble.reason if self._trouble else _TOO_SLOW
-            self._tell(f"{self.file.path} lacks {_counted(missing)}: {reason}")
+            self._tell(f"{self.file.path} lacks {_counted(missing)} ({reason})")
 
     def _write(self, group: list[_Block]) -> None:
         if self._dropped_lines:
@@ -262,7 +262,7 @@ class Log:
         self._unfinished = None
         now_s = time.monotonic()
         if self._trouble is None or self._trouble.reason != reason:
-            self._tell(f"{self.file.path} cannot be written ({reason}); what cannot be kept is counted")
+            self._tell(f"{self.file.path} cannot be written ({reason}); what finds no room in it is counted")
         missing = lost + (self._trouble.missing if self._trouble else 0)
         if pause:
             soon = now_s - self._failed_s < 2 * _MOST_RETRY_S

@@ -44,15 +44,16 @@ class Screen:
         """What stands before a line of `name` (a short name) at this moment."""
         return self._prefixes.of(name)
 
-    def write(self, source: object, prefix: bytes, text: bytes) -> bool:
+    def write(self, source: object, prefix: bytes, text: bytes | memoryview) -> bool:
         """Show `text`, whose inner lines have their prefix already; `prefix` is for its first line.
 
         Text without a line feed at its end is a line to be continued: the next text of the same `source` goes on where
         it stopped if nothing came between, else on a line of its own. False: there was no room; `settle` is due.
         """
         going_on = self._source is source and source is not None
-        kept = self._drain.put(text if going_on else prefix + text, fresh=not going_on)
-        self._source = source if kept and not text.endswith(b"\n") else None
+        data = bytes(text) if going_on else b"".join((prefix, text))
+        kept = self._drain.put(data, fresh=not going_on)
+        self._source = source if kept and not data.endswith(b"\n") else None
         self.on_output()
         return kept
 
