@@ -557,7 +557,8 @@ def test_an_ill_service_is_let_alone_while_the_next_one_is_prepared_and_once_all
     world = running(service("db", hooks={"pre_start": ("check",)}), service("api", "service.db"))
     world.touch_service("service.db")
     world.sicken("service.db")
-    assert world.state.services["service.db"].phase is Phase.SWITCHING
+    assert phase(world, "service.db") is Phase.SWITCHING
+    world.settle()
     world.send(msg.StopAsked(130))
     world.sicken("service.db")
     assert [item.name for item in world.pending if isinstance(item, msg.StopInstance)] == ["service.api"]
