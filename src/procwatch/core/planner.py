@@ -18,6 +18,10 @@ from procwatch.core.model import Build, Project, Service
 from procwatch.core.state import ALIVE, DISTURBED, Basis, BuildState, Phase, Remembered, ServiceState, State
 
 
+# For which a service would be stopped, or started, at once.
+_TROUBLES = (msg.InstanceNotReady, msg.InstanceUnhealthy, msg.TimerFired)
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What one event leads to.
@@ -102,7 +106,7 @@ def _record(draft: Draft, event: msg.Event) -> None:
 
 
 def _note_service(draft: Draft, name: str, event: life.ServiceEvent) -> None:
-    if isinstance(event, msg.InstanceUnhealthy) and draft.state.exit_code is not None:
+    if isinstance(event, _TROUBLES) and draft.state.exit_code is not None:
         return  # it is stopped in its turn: not before what needs it
     if isinstance(event, msg.InstanceEnded) and event.instance == draft.services[name].instance:
         _note_end(draft, name)
