@@ -17,7 +17,6 @@ from procwatch.core.draft import STOPS_LIMIT, Draft, Standing
 from procwatch.core.model import Build, Project, Service
 from procwatch.core.state import ALIVE, DISTURBED, Basis, BuildState, Phase, Remembered, ServiceState, State
 
-
 # For which a service would be stopped, or started, at once.
 _TROUBLES = (msg.InstanceNotReady, msg.InstanceUnhealthy, msg.TimerFired)
 
