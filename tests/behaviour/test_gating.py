@@ -89,8 +89,8 @@ def test_the_same_bytes_and_a_touch_start_nothing_and_say_why(project: Path, sta
         ("exit 2", 2, "exit 2"),
         ("exit 126", 126, "exit 126"),
         ("no-such-command-here || exit", 127, "exit 127"),
-        ("kill -9 $$", 137, "SIGKILL"),
-        ("kill -TERM $$", 143, "SIGTERM"),
+        ("kill -9 $$", 137, "killed by SIGKILL"),
+        ("kill -TERM $$", 143, "killed by SIGTERM"),
         ("sleep 1000", 124, "timed out after 0.3 s"),
     ],
 )

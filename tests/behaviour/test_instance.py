@@ -96,7 +96,7 @@ def test_a_life_is_started_ready_ended(tmp_path: Path) -> None:
         started = await life.next(Started)
         await life.next(Ready)
         assert life.sink.pids() == [started.process.pid]
-        assert await life.stop() == Exit(143, "SIGTERM")
+        assert await life.stop() == Exit(143, "killed by SIGTERM")
         assert life.sink.finished == [False]
 
     lived(tmp_path, scene)
@@ -131,7 +131,7 @@ def test_what_is_not_ready_in_time_runs_on(tmp_path: Path) -> None:
         started = await life.next(Started)
         assert (await life.next(Unready)).reason == "no line matched /never/"
         assert alive(started.process.pid)
-        assert await life.stop() == Exit(143, "SIGTERM")
+        assert await life.stop() == Exit(143, "killed by SIGTERM")
 
     lived(tmp_path, scene)
 
@@ -229,7 +229,7 @@ def test_a_stubborn_one_is_killed_after_its_grace(tmp_path: Path) -> None:
         await life.next(Started)
         await life.sink.until("up")
         await life.sink.until("pid ")
-        assert await life.stop() == Exit(137, "SIGKILL")
+        assert await life.stop() == Exit(137, "killed by SIGKILL")
         assert not alive(life.sink.pids()[0])
 
     lived(tmp_path, scene)
@@ -244,7 +244,7 @@ def test_a_second_cancellation_kills_at_once(tmp_path: Path) -> None:
         assert life.task is not None
         life.task.cancel()
         await life.sink.until("told")
-        assert await life.stop() == Exit(137, "SIGKILL")
+        assert await life.stop() == Exit(137, "killed by SIGKILL")
 
     lived(tmp_path, scene)
 
@@ -329,6 +329,6 @@ def test_a_port_is_free_again_as_soon_as_its_instance_has_ended(tmp_path: Path) 
             await life.next(Started)
             await life.next(Ready)
             with socket.create_connection(("127.0.0.1", port)):
-                assert await life.stop() == Exit(143, "SIGTERM")
+                assert await life.stop() == Exit(143, "killed by SIGTERM")
 
     lived(tmp_path, scene)

@@ -31,9 +31,9 @@ def nothing_left() -> Iterator[None]:
         ("exit 126", 126, "exit 126"),
         ("exit 127", 127, "exit 127"),
         ("exit 255", 255, "exit 255"),
-        ("kill -KILL $$", 137, "SIGKILL"),
-        ("kill -SEGV $$", 139, "SIGSEGV"),
-        ("kill -40 $$", 168, "signal 40"),
+        ("kill -KILL $$", 137, "killed by SIGKILL"),
+        ("ulimit -c 0; kill -SEGV $$", 139, "killed by SIGSEGV"),
+        ("kill -40 $$", 168, "killed by signal 40"),
         ("no-such-command-at-all", 127, "exit 127"),
     ],
 )
@@ -242,7 +242,7 @@ def test_a_signal_goes_to_the_leader_that_has_taken_the_place_of_the_shell(tmp_p
         await process.end(QUICK)
         return sent, ended, again
 
-    assert play(tmp_path, scene) == (True, Exit(128 + signal.SIGUSR1, "SIGUSR1"), False)
+    assert play(tmp_path, scene) == (True, Exit(128 + signal.SIGUSR1, "killed by SIGUSR1"), False)
 
 
 def test_the_end_is_noticed_without_pidfds_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,7 +257,7 @@ def test_the_end_is_noticed_without_pidfds_too(tmp_path: Path, monkeypatch: pyte
         await asyncio.gather(short.end(QUICK), long.end(PATIENT))
         return [short.exit, long.exit]
 
-    assert play(tmp_path, scene) == [Exit(5, "exit 5"), Exit(143, "SIGTERM")]
+    assert play(tmp_path, scene) == [Exit(5, "exit 5"), Exit(143, "killed by SIGTERM")]
 
 
 def test_a_status_that_somebody_else_took_is_not_made_up(tmp_path: Path) -> None:
@@ -281,4 +281,4 @@ def test_a_process_is_not_fed_after_it_was_closed(tmp_path: Path) -> None:
         return sink.text, await process.wait()
 
     os.mkfifo(tmp_path / "gate")
-    assert play(tmp_path, scene) == ("up\n", Exit(137, "SIGKILL"))
+    assert play(tmp_path, scene) == ("up\n", Exit(137, "killed by SIGKILL"))

@@ -69,7 +69,7 @@ def test_all_steps_run_in_order(tmp_path: Path) -> None:
         ("echo no; exit 2", Exit(2, "exit 2")),
         ("echo no; exit 126", Exit(126, "exit 126")),
         ("echo no; exit 127", Exit(127, "exit 127")),
-        ("echo no; kill -KILL $$", Exit(137, "SIGKILL")),
+        ("echo no; kill -KILL $$", Exit(137, "killed by SIGKILL")),
     ],
 )
 def test_the_first_step_that_fails_ends_the_run(tmp_path: Path, failing: str, command: str, exit_: Exit) -> None:
@@ -196,7 +196,7 @@ def test_a_run_that_is_killed_through_the_forest_ends_as_it_was(tmp_path: Path) 
         sink = await sinks.until("run")
         await sink.until("up")
         await stage.forest.kill()
-        assert await task == Failed(Exit(128 + signal.SIGKILL, "SIGKILL"), "run")
+        assert await task == Failed(Exit(128 + signal.SIGKILL, "killed by SIGKILL"), "run")
 
     play(tmp_path, scene)
 

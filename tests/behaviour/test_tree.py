@@ -20,8 +20,8 @@ from procwatch.runtime.census import Member, look_up, send
 from tests.rig import obey
 from tests.rig.obey import PATIENT, QUICK, STUBBORN, Stage, alive, play
 
-SIGTERM = Exit(143, "SIGTERM")
-SIGKILL = Exit(137, "SIGKILL")
+SIGTERM = Exit(143, "killed by SIGTERM")
+SIGKILL = Exit(137, "killed by SIGKILL")
 # Prints its id, so that the test can ask for it later, and stays.
 STAY = "echo pid $$; exec sleep 300"
 STAY_QUOTED = STAY.replace("$", "\\$")

@@ -179,7 +179,7 @@ class World:
             self.send(late if effect.name in self.mute else verdict)
         else:
             del self.instances[effect.name]
-            self.send(msg.InstanceEnded(effect.name, effect.instance, Exit(143, "SIGTERM")))
+            self.send(msg.InstanceEnded(effect.name, effect.instance, Exit(143, "killed by SIGTERM")))
 
     def let(self, kind: type, name: str) -> None:
         """Let the oldest effect of this kind for this unit happen."""

@@ -30,7 +30,7 @@ def test_a_build_gets_the_changed_paths_twice_a_line_each_and_all_as_json(tmp_pa
 
 
 def test_a_hook_gets_what_happened(tmp_path: Path) -> None:
-    occasion = Occasion("service.api", 3, event="crashed", exit=Exit(137, "SIGKILL"), duration_s=1.25)
+    occasion = Occasion("service.api", 3, event="crashed", exit=Exit(137, "killed by SIGKILL"), duration_s=1.25)
     found = assigner(tmp_path).command(occasion)
     assert found["PROCWATCH_EVENT"] == "crashed"
     assert found["PROCWATCH_EXIT_CODE"] == "137"

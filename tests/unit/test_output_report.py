@@ -364,6 +364,11 @@ def test_nothing_is_recalled_while_procwatch_stops() -> None:
             "service.api crashed (exit 1) after 3.2 s; restart in 0.4 s",
         ),
         (
+            Notice("service_crashed", "service.api", exit_code=137, duration_s=3.2, effect="restart in 0.4 s",
+                   reason="killed by SIGKILL (out of memory?)"),
+            "service.api crashed after 3.2 s: killed by SIGKILL (out of memory?); restart in 0.4 s",
+        ),
+        (
             Notice(
                 "not_ready", "service.api", run=1, duration_s=30.0, reason="connection refused on 127.0.0.1:8000"
             ),

@@ -20,7 +20,7 @@ Terminal = Literal["all", "on-failure", "none"]
 class Exit:
     """How a process ended: `code` as a shell would give it (128 + n for signal n), and the same in words.
 
-    `words` is what a message shows in its brackets: "exit 2", "SIGKILL", "timed out after 10 s",
+    `words` is what a message shows in its brackets: "exit 2", "killed by SIGKILL", "timed out after 10 s",
     "no such command: frob".
     """
 

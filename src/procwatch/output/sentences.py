@@ -33,12 +33,18 @@ def of(notice: Notice) -> str:
 
 def recall(failures: Sequence[tuple[Notice, float]]) -> str:
     """`build.api failed 32 s ago (exit 101); service.api stays on run 7`, for each (notice, age in seconds)."""
-    what = ", ".join(f"{notice.name} failed {duration(age_s)} ago ({_how(notice)})" for notice, age_s in failures)
+    what = ", ".join(f"{notice.name} failed {duration(age_s)} ago{_in_brackets(notice)}" for notice, age_s in failures)
     return what + _then(*dict.fromkeys(notice.effect for notice, _ in failures))
 
 
 def _how(notice: Notice) -> str:
     return notice.reason or f"exit {notice.exit_code}"
+
+
+def _in_brackets(notice: Notice) -> str:
+    """` (exit 101)`; with brackets of its own it needs none around it: `: killed by SIGKILL (out of memory?)`."""
+    how = _how(notice)
+    return f": {how}" if "(" in how else f" ({how})"
 
 
 def _after(notice: Notice) -> str:
@@ -63,7 +69,13 @@ def _numbers(notice: Notice) -> str:
 
 def _ended(what: str) -> Callable[[Notice], str]:
     """`service.api crashed (exit 1) after 3.2 s; restart in 0.4 s`."""
-    return lambda notice: f"{notice.name} {what} ({_how(notice)}){_after(notice)}{_then(notice.effect)}"
+
+    def sentence(notice: Notice) -> str:
+        how = _in_brackets(notice)
+        told = f"{_after(notice)}{how}" if how.startswith(":") else f"{how}{_after(notice)}"
+        return f"{notice.name} {what}{told}{_then(notice.effect)}"
+
+    return sentence
 
 
 def _because(what: str) -> Callable[[Notice], str]:

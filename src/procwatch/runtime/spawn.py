@@ -31,6 +31,8 @@ from procwatch.runtime.tree import MARK, Forest, Identity, Tree
 
 # One read of a pipe, and so the share of one process in a turn of the loop (facts: 256 KiB gave 2 to 4 M lines/s).
 CHUNK_BYTES = 256 * 1024
+# What a shell ends with when its last command was killed by SIGKILL.
+_SHELLS_SIGKILL = 128 + signal.SIGKILL
 
 Feed = Callable[[bytes], None]
 
@@ -103,15 +105,21 @@ def start(spec: Spec, feed: Feed, forest: Forest) -> Process:
     return Process(popen, tree, forest, _Pipe(output, feed, stdin, forest.gate))
 
 
-def exit_of(returncode: int) -> Exit:
-    """How a process ended, from what Python calls its return code (-n for signal n)."""
-    if returncode >= 0:
-        return Exit(returncode, f"exit {returncode}")
-    number = -returncode
+def exit_of(status: int, *, memory_ran_out: bool = False) -> Exit:
+    """How a process ended, from the status that waitpid(2) gives.
+
+    `memory_ran_out`: the kernel has killed something meanwhile, which may have been this, or what a shell waited for.
+    """
+    code = os.waitstatus_to_exitcode(status)
+    doubt = " (out of memory?)" if memory_ran_out and code in (-signal.SIGKILL, _SHELLS_SIGKILL) else ""
+    if code >= 0:
+        return Exit(code, f"exit {code}{doubt}")
     try:
-        return Exit(128 + number, signal.Signals(number).name)
+        name = signal.Signals(-code).name
     except ValueError:  # a real-time signal has no name of its own
-        return Exit(128 + number, f"signal {number}")
+        name = f"signal {-code}"
+    dumped = " (core dumped)" if os.WCOREDUMP(status) else ""
+    return Exit(128 - code, f"killed by {name}{doubt}{dumped}")
 
 
 class Process:
@@ -126,6 +134,7 @@ class Process:
         self._loop = asyncio.get_running_loop()
         self._exit: asyncio.Future[Exit] = self._loop.create_future()
         self._pidfd: int | None = None
+        self._oom_kills = forest.oom_kills()
         self._watch_for_exit()
 
     @property
@@ -180,6 +189,10 @@ class Process:
         self._collect()
         self._pipe.close()
 
+    def _did_memory_run_out(self) -> bool:
+        """Whether the kernel has ended anything for that since the start."""
+        return self._forest.oom_kills() > self._oom_kills
+
     def _watch_for_exit(self) -> None:
         if HAS_PIDFD:
             try:
@@ -210,7 +223,7 @@ class Process:
             if pid == 0:
                 return
             self._popen.returncode = os.waitstatus_to_exitcode(status)
-            found = exit_of(self._popen.returncode)
+            found = exit_of(status, memory_ran_out=not self._tree.was_struck and self._did_memory_run_out())
         if self._pidfd is not None:
             self._loop.remove_reader(self._pidfd)
             os.close(self._pidfd)

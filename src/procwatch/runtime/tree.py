@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from procwatch.core.model import StopPolicy
 from procwatch.runtime import census
 from procwatch.runtime.gate import Gate
+from procwatch.runtime.oom import OomKills
 
 # The variable that tells which tree a process comes from. It differs with every start, where PROCWATCH_NAME and
 # PROCWATCH_RUN are the same for a service and its hooks.
@@ -46,6 +47,8 @@ class Tree:
         self.identity = identity
         self.members: frozenset[census.Member] = frozenset({leader})
         self.was_empty = False
+        # Whether it has been sent SIGKILL from here.
+        self.was_struck = False
         self._forest = forest
 
     async def look(self) -> frozenset[census.Member]:
@@ -136,6 +139,7 @@ class Tree:
 
     def _strike(self) -> list[census.Member]:
         """SIGKILL to the group and to every known member; gives those that got it."""
+        self.was_struck = True
         self._send_group(signal.SIGKILL)
         return _send_all(self.members, signal.SIGKILL)
 
@@ -185,6 +189,7 @@ class Forest:
     def __init__(self, tell: Callable[[str], None], gate: Gate | None = None) -> None:
         self.tell = tell
         self.gate = gate
+        self.oom_kills: Callable[[], int] = OomKills()
         self._trees: list[Tree] = []
         # The newest tree of each leader's id, as long as the id is used by the leader, its group or its session.
         self._by_leader: dict[int, Tree] = {}
