@@ -157,9 +157,10 @@ def test_the_contract_s_example(tmp_path: Path) -> None:
         ("tty = false", '"tty" is not supported yet'),
         ("switch = 'overlap'", 'switch = "overlap" is not supported yet'),
         ("switch = 'x'", 'switch must be "replace" or "signal", not "x"'),
-        ("log = { file = true }", '"log.file" is not supported yet'),
-        ("log = { max_size = 1 }", '"log.max_size" is not supported yet'),
-        ("log = { keep = 1 }", '"log.keep" is not supported yet'),
+        ("log = { file = 'yes' }", "log.file must be true or false"),
+        ("log = { max_size = '10MB' }", "log.max_size must be a size such as 65536 (bytes)"),
+        ("log = { max_size = 1 }", "log.max_size must be a size from 4KiB to 1024GiB"),
+        ("log = { keep = -1 }", "log.keep must be a whole number from 0 to 1000"),
         ("needs = [{ name = 'api', uses = [] }]", '"needs.uses" is not supported yet'),
     ],
 )
