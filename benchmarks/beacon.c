@@ -2,7 +2,7 @@
  *
  *   beacon stamp FIFO TAG           tell and end                        (a build)
  *   beacon stay FIFO TAG            tell and wait for a signal          (a service)
- *   beacon lines FIFO TAG COUNT     tell, print COUNT lines and end     (a talker)
+ *   beacon lines FIFO TAG COUNT FROM    tell, print COUNT lines with numbers from FROM on, and end     (a talker)
  *
  * Telling is one line "TAG PID NANOSECONDS" (CLOCK_MONOTONIC), short enough to be written whole.
  */
@@ -25,11 +25,11 @@ static int tell(const char *fifo, const char *tag) {
 }
 
 /* 64 bytes a line with its end: "L", the number in 11 digits, a space, 50 times "x". */
-static int print_lines(long count) {
+static int print_lines(long count, long from) {
     char filling[51];
     memset(filling, 'x', 50);
     filling[50] = 0;
-    for (long number = 0; number < count; number++)
+    for (long number = from; number < from + count; number++)
         if (printf("L%011ld %s\n", number, filling) != 64) return 1;
     return fflush(stdout);
 }
@@ -38,6 +38,6 @@ int main(int count, char **words) {
     if (count < 4 || tell(words[2], words[3]) != 0) return 2;
     if (strcmp(words[1], "stay") == 0)
         for (;;) pause();
-    if (strcmp(words[1], "lines") == 0 && count == 5) return print_lines(atol(words[4]));
+    if (strcmp(words[1], "lines") == 0 && count == 6) return print_lines(atol(words[4]), atol(words[5]));
     return 0;
 }

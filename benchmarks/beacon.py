@@ -52,9 +52,9 @@ class Beacon:
         """Tell and stay until a signal comes."""
         return shlex.join((str(self.program), "stay", str(self.fifo), tag))
 
-    def lines(self, tag: str, count: int) -> str:
-        """Tell, print numbered lines of 64 bytes, end."""
-        return shlex.join((str(self.program), "lines", str(self.fifo), tag, str(count)))
+    def lines(self, tag: str, count: int, first: int = 0) -> str:
+        """Tell, print lines of 64 bytes with numbers from `first` on, end."""
+        return shlex.join((str(self.program), "lines", str(self.fifo), tag, str(count), str(first)))
 
 
 def make_beacon(folder: Path) -> Beacon:

@@ -3,5 +3,5 @@
 echo "$3 $$ $(date +%s%N)" > "$2" || exit 2
 case "$1" in
 stay) exec tail -f /dev/null ;;
-lines) exec seq -f 'L%011.0f xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx' 0 "$(($4 - 1))" ;;
+lines) exec seq -f 'L%011.0f xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx' "$5" "$(($5 + $4 - 1))" ;;
 esac

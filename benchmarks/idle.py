@@ -65,7 +65,7 @@ def _values(own: tuple[int, ...], idle_s: float) -> tuple[float, ...]:
     time.sleep(idle_s)
     after, took_ns = _cost(own), time.monotonic_ns() - began_ns
     return (
-        float(len(own)), _memory_kib(own, "Pss") / 1024, _memory_kib(own, "Rss") / 1024,
+        float(len(own)), field_kib(own, "smaps_rollup", "Pss") / 1024, field_kib(own, "smaps_rollup", "Rss") / 1024,
         100 * (after.busy_ns - before.busy_ns) / took_ns, 1e9 * (after.wakes - before.wakes) / took_ns,
     )  # fmt: skip
 
@@ -84,8 +84,9 @@ def _cost(pids: tuple[int, ...]) -> _Cost:
     return _Cost(busy_ns, sum(_field((task / "status").read_text(), "voluntary_ctxt_switches") for task in tasks))
 
 
-def _memory_kib(pids: tuple[int, ...], name: str) -> int:
-    return sum(_field(Path(f"/proc/{pid}/smaps_rollup").read_text(), name) for pid in pids)
+def field_kib(pids: tuple[int, ...], file: str, name: str) -> int:
+    """The sum of a field of /proc/PID/`file` that is in KiB."""
+    return sum(_field(Path(f"/proc/{pid}/{file}").read_text(), name) for pid in pids)
 
 
 def _field(text: str, name: str) -> int:

@@ -13,7 +13,7 @@ from benchmarks.ends import in_words
 from benchmarks.figures import Result, Row, Spread, as_data, number, ratio, render, spread, table
 from benchmarks.peers import PEERS, procfile
 from benchmarks.session import environment
-from benchmarks.throughput import Outcome, fault_in, throughput_row, verdict
+from benchmarks.throughput import MEMORY, Outcome, fault_in, throughput_row, verdict
 
 
 @pytest.mark.parametrize(
@@ -123,6 +123,12 @@ def test_lines_that_are_lost_doubled_or_out_of_order_are_found(numbers: list[int
     assert fault_in(numbers, 3) == fault
 
 
+def test_lines_of_several_processes_may_mix_but_not_change_places_within_one() -> None:
+    assert fault_in([3, 0, 4, 1, 2, 5], 3, 2) == ""
+    assert fault_in([3, 0, 5, 1, 2, 4], 3, 2) == "all lines there, but not each once and in order"
+    assert fault_in([3, 0, 4, 1, 2], 3, 2) == "1 of 6 lines lost"
+
+
 def test_a_verdict_tells_in_how_many_runs_something_was_wrong() -> None:
     assert verdict(["", ""]) == "all there, in order"
     assert verdict(["", "1 of 3 lines lost"]) == "1 of 2 runs: 1 of 3 lines lost"
@@ -131,7 +137,7 @@ def test_a_verdict_tells_in_how_many_runs_something_was_wrong() -> None:
 def test_the_time_of_a_run_that_lost_lines_does_not_count() -> None:
     outcomes = {"to a pipe, s": [Outcome(1.0, "1 of 3 lines lost"), Outcome(2.0, "")], "to a file, s": []}
     made = throughput_row("frob", outcomes, 4_000_000)
-    assert made.values == {"to a pipe, s": (2.0,), "to a file, s": ()}
+    assert made.values == {"to a pipe, s": (2.0,), "to a file, s": (), MEMORY: ()}
     assert made.note == "2.00 M lines/s at best; 1 of 2 runs: 1 of 3 lines lost"
 
 

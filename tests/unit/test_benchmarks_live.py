@@ -49,11 +49,11 @@ def test_a_beacon_tells_when_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyP
     beacon = make_beacon(tmp_path)
     with Ear(beacon.fifo) as ear:
         before_ns = beacon.clock()
-        printed = sh(beacon.lines("talk", 3))
+        printed = sh(beacon.lines("talk", 3, 5))
         (mark,) = ear.wait("talk", DEADLINE_S)
         assert before_ns <= mark.at_ns <= beacon.clock()
         assert ear.wait("talk", 0.0) == ()
-    assert printed == b"".join(b"L%011d %s\n" % (number, b"x" * 50) for number in range(3))
+    assert printed == b"".join(b"L%011d %s\n" % (number, b"x" * 50) for number in range(5, 8))
 
 
 def test_marks_of_others_are_kept_until_they_are_asked_for(tmp_path: Path) -> None:
