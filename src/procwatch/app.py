@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from procwatch.config.load import Loaded
 from procwatch.core import messages as msg
@@ -77,6 +80,7 @@ async def _supervise(
     watching = options.watch and any(_is_watched(project))
     state = initial(project, project.units, store.remembered(), watching=watching)
     engine = Engine(state, Parts(surroundings, inputs, forest, store, console))
+    _on_failures(engine)
     _on_signals(engine, forest)
     watch = asyncio.create_task(_watch(project, inputs, engine, console, watching=watching))
     try:
@@ -113,20 +117,33 @@ async def _watch(project: Project, inputs: Inputs, engine: Engine, console: Cons
         await watcher.stop()
 
 
+def _on_failures(engine: Engine) -> None:
+    """What fails in a callback of the loop or in a thread is told, and ends all, like the failure of an effect."""
+    loop = asyncio.get_running_loop()
+
+    def in_loop(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        engine.fail(context.get("exception") or RuntimeError(context["message"]))
+
+    def in_thread(failure: threading.ExceptHookArgs) -> None:
+        with suppress(RuntimeError):  # the loop has ended: so has all else
+            loop.call_soon_threadsafe(engine.fail, failure.exc_value or failure.exc_type())
+
+    loop.set_exception_handler(in_loop)
+    threading.excepthook = in_thread
+
+
 def _on_signals(engine: Engine, forest: Forest) -> None:
     """The first signal stops in order, a second one kills at once; ended children are reaped."""
     loop = asyncio.get_running_loop()
     since: list[float] = []
-    kills: list[asyncio.Task[None]] = []  # a task that nobody holds may be collected before it has run
 
     def asked(number: int) -> None:
         now_s = loop.time()
         if not since:
             engine.stop(128 + number)
             since.append(now_s)
-        again = now_s - since[0] > _SAME_SIGNAL_S
-        if (again or is_orphan()) and all(kill.done() for kill in kills):
-            kills.append(loop.create_task(engine.kill()))
+        if now_s - since[0] > _SAME_SIGNAL_S or is_orphan():
+            engine.kill_soon()
 
     for number in _ENDING:
         if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:

@@ -126,6 +126,27 @@ def test_a_crashed_service_comes_back_with_a_doubling_delay(project: Path, start
     assert {(crash["exit_code"], crash["reason"]) for crash in crashes} == {(3, "exit 3")}
 
 
+def test_a_crash_loop_is_told_once_goes_on_at_the_longest_delay_and_is_over_after_stable(
+    project: Path, start: Start
+) -> None:
+    write(project / "watch.toml", """
+[service.web]
+run = "if [ -e calm ]; then rm calm; sleep 1; fi; exit 3"
+restart = { min_delay = "10ms", max_delay = "50ms", stable = "1s" }
+""")  # fmt: skip
+    live = start()
+    assert live.wait("crash_loop")["effect"] == "tried every 0.05 s"
+    assert live.wait("service_crashed", times=8)["effect"] == "restart in 0.05 s"
+    assert len(live.seen("crash_loop")) == 1
+    mark = live.mark()
+    write(project / "calm", "")
+    live.until(
+        lambda: any(crash["effect"] == "restart in 0.01 s" for crash in live.seen("service_crashed", after=mark)),
+        "a crash after a stable time",
+    )
+    live.wait("crash_loop", after=mark)
+
+
 def test_a_crash_is_noticed_when_the_process_ends_not_when_its_pipe_closes(project: Path, start: Start) -> None:
     write(project / "watch.toml", '[service.web]\nrun = "setsid sleep 1000 & exit 7"\nrestart = { policy = "never" }\n')
     live = start()

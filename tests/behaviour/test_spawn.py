@@ -282,3 +282,22 @@ def test_a_process_is_not_fed_after_it_was_closed(tmp_path: Path) -> None:
 
     os.mkfifo(tmp_path / "gate")
     assert play(tmp_path, scene) == ("up\n", Exit(137, "killed by SIGKILL"))
+
+
+def test_the_end_is_told_even_if_the_output_finds_no_taker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("procwatch.runtime.spawn._Pipe._readable", lambda _pipe: None)  # all is left for the end
+
+    def refuse(_data: bytes) -> None:
+        raise RuntimeError("broken")
+
+    async def scene(stage: Stage) -> tuple[Exit, list[str]]:
+        told: list[str] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(str(context["exception"])))
+        before = obey.descriptors()
+        process = start(stage.spec("echo x; exit 3"), refuse, stage.forest)
+        ended = await process.wait()
+        await process.end(QUICK)
+        assert obey.descriptors() == before
+        return ended, told
+
+    assert play(tmp_path, scene) == (Exit(3, "exit 3"), ["broken"])

@@ -146,26 +146,58 @@ def test_nohup_lets_it_outlive_its_terminal(project: Path, start: Start) -> None
     assert live.stop() == 130
 
 
-def test_an_effect_that_fails_is_told_and_ends_procwatch_with_1(project: Path) -> None:
-    write(
-        project / "watch.toml", '[build.app]\nrun = "true"\nwatch = ["src"]\n[service.web]\nrun = "exec sleep 1000"\n'
-    )
-    script = """
-import sys
+# What breaks, and how: each raises RuntimeError("broken") in another place.
+BROKEN = """
+import sys, threading
 from procwatch.cli import main
-from procwatch.runtime import engine
-def fail(*_):
+from procwatch.core import messages as msg
+from procwatch.output.channel import Channel
+from procwatch.runtime import engine, instances, watcher
+def fail(*_args, **_more):
     raise RuntimeError("broken")
-engine.run_build = fail
+feed, broken = Channel.feed, []
+Channel.feed = lambda self, data: fail() if broken else feed(self, data)
+def fail_once_ready(call):
+    def tell(self, event):
+        call(self, event)
+        if isinstance(event, msg.InstanceReady):
+            BREAK
+    return tell
+engine.Engine.tell = fail_once_ready(engine.Engine.tell)
 sys.argv = ["procwatch", "start"]
 main()
 """
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ("instances.Instances.stop = fail; self.tell(msg.FilesChanged(('x',), {}, {event.name: ('x',)}))", "internal"),
+        ("engine.plan = fail", "internal"),
+        ("broken.append(True)", "internal"),
+        ("engine.asyncio.get_running_loop().call_soon(fail)", "internal"),
+        ("threading.Thread(target=fail).start()", "internal"),
+        ("watcher.Watcher._is_locked = fail; open('src', 'w')", "watching has failed"),
+    ],
+    ids=["effect", "planner", "output", "callback", "thread", "watching"],
+)
+def test_whatever_fails_is_told_once_and_everything_ends(project: Path, how: str, told: str) -> None:
+    write(project / "watch.toml", """
+[service.web]
+run = "while :; do echo line; sleep 0.05; done"
+watch = ["src"]
+[service.other]
+run = "setsid sleep 1000 & exec sleep 1000"
+""")  # fmt: skip
+    script = BROKEN.replace("BREAK", how)
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=project, env=clean_environment(), stdin=subprocess.DEVNULL,
         capture_output=True, text=True, check=False, timeout=DEADLINE_S,
     )  # fmt: skip
-    assert "internal error, please report it: RuntimeError: broken" in done.stdout
-    assert done.returncode == 1
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert done.stdout.count(told) == 1, done.stdout + done.stderr
+    assert "broken" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
     assert left_over(project) == {}
 
 

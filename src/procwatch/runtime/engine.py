@@ -47,7 +47,8 @@ class Engine:
         self._exit_code: int | None = None
         self._hurried = False
         self._killing = False
-        self._broken = False
+        self._kill: asyncio.Task[None] | None = None
+        self._faults: set[str] = set()
 
     def tell(self, event: msg.Event) -> None:
         """Put an event on the queue; to be called in the loop's thread."""
@@ -60,19 +61,32 @@ class Engine:
         if self._exit_code is not None:
             self._hurry()
 
+    def fail(self, error: BaseException) -> None:
+        """Something went wrong that must not: nobody knows what is half done now, so it is told, and all is ended.
+
+        To be called in the loop's thread. What follows from the same failure is told as well, but once.
+        """
+        words = f"{type(error).__name__}: {error}"
+        if words not in self._faults:
+            self._faults.add(words)
+            self._parts.world.report(f"internal error, please report it: {words}")
+        self.tell(msg.StopAsked(1))  # for the loop to see it
+
     async def run(self) -> int:
         """Plan and perform until the planner says `End`, and all that was started is gone; the exit status."""
         try:
-            while self._exit_code is None and not self._broken:
+            while self._exit_code is None and not self._faults:
                 self._take(await self._queue.get())
                 # Let new tasks begin: one that is cancelled before its first step never tells how it ended.
                 await asyncio.sleep(0)
+        except Exception as error:
+            self.fail(error)
         except BaseException:
             await self.kill()
             raise
         finally:
             await self._leave()
-        return 1 if self._exit_code is None else self._exit_code
+        return 1 if self._exit_code is None or self._faults else self._exit_code
 
     def _take(self, event: msg.Event) -> None:
         made = plan(self._parts.project, self.state, event, self._parts.clock())
@@ -83,6 +97,12 @@ class Engine:
             else:
                 self.perform(action)
         self._parts.world.planned(made.holds, at_rest=made.at_rest)
+
+    def kill_soon(self) -> None:
+        """Begin to `kill`, unless that is under way."""
+        if self._kill is None or self._kill.done():
+            self._kill = asyncio.get_running_loop().create_task(self.kill())
+            self._kill.add_done_callback(self._done)
 
     async def kill(self) -> None:
         """End everything at once, without grace; the planner learns of it from the ends."""
@@ -95,7 +115,7 @@ class Engine:
 
     async def _leave(self) -> None:
         """Let the hooks that still run come to their end, then end what builds have left running."""
-        if self._broken:
+        if self._faults:
             await self.kill()
         elif self._hurried:
             self._hurry()
@@ -147,12 +167,10 @@ class Engine:
         return task
 
     def _done(self, task: asyncio.Task[None]) -> None:
-        """An effect must not fail: what it could meet is an event. If one does, nobody waits for its event: end all."""
+        """An effect must not fail: what it could meet is an event, and where that does not come somebody waits."""
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._parts.world.report(f"internal error, please report it: {type(error).__name__}: {error}")
-            self._broken = True
-            self.tell(msg.StopAsked(1))  # for the loop to see it
+            self.fail(error)
 
     # --- inputs ------------------------------------------------------------------------------------------------------
 

@@ -227,9 +227,12 @@ class Process:
         if self._pidfd is not None:
             self._loop.remove_reader(self._pidfd)
             os.close(self._pidfd)
-        self._pipe.drain()
-        self._forest.collected(self._tree)
-        self._exit.set_result(found)
+            self._pidfd = None
+        try:
+            self._pipe.drain()
+        finally:  # whoever waits for the end must learn of it, even if the output finds no taker
+            self._forest.collected(self._tree)
+            self._exit.set_result(found)
 
 
 class _Pipe:
@@ -267,8 +270,10 @@ class _Pipe:
     def close(self) -> None:
         """Hand on what is there and close."""
         self.close_stdin()
-        self.drain()
-        self._close_output()
+        try:
+            self.drain()
+        finally:
+            self._close_output()
 
     def close_stdin(self) -> None:
         """Let standard input end."""
