@@ -612,6 +612,17 @@ def test_a_service_that_leaves_while_the_next_one_is_prepared_is_replaced_by_it(
     assert world.state.services["service.web"].phase is Phase.READY
 
 
+def test_a_service_that_leaves_before_it_was_ready_is_never_ready_even_while_the_next_one_is_prepared() -> None:
+    world = World.of(project(service("web", hooks={"pre_start": ("check",)}))).begin()
+    world.look()
+    world.let(msg.RunHook, "service.web")
+    world.touch_service("service.web")
+    world.leave("service.web")
+    world.let(msg.StartInstance, "service.web")
+    assert phase(world) is Phase.SWITCHING
+    assert not world.told("service_ready")
+
+
 def test_a_service_that_switches_by_signal_keeps_its_instance() -> None:
     world = running(build("app"), service("web", "build.app", switch="signal", reload_signal="SIGUSR2"))
     world.save("build.app", content=1)

@@ -158,6 +158,8 @@ def _ready(at: _At, state: ServiceState, event: msg.InstanceReady) -> Step:
 
 
 def _ready_while_switching(at: _At, state: ServiceState, event: msg.InstanceReady) -> Step:
+    if state.leaving_s is not None:
+        return state, ()
     after, actions = _ready(at, state, event)
     return replace(after, phase=Phase.SWITCHING), actions
 

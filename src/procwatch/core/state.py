@@ -31,18 +31,7 @@ class Phase(StrEnum):
 
 
 # Phases in which something of the service runs.
-ALIVE = frozenset(
-    {
-        Phase.PREPARING,
-        Phase.STARTING,
-        Phase.READY,
-        Phase.SWITCHING,
-        Phase.RETIRING,
-        Phase.LEAVING,
-        Phase.FAILING,
-        Phase.STOPPING,
-    }
-)
+ALIVE = frozenset(Phase) - {Phase.STOPPED, Phase.BACKOFF, Phase.FAILED}
 
 # What an instance was, or should be, started with: (source, value) pairs, such as ("build.api", its key).
 Basis = tuple[tuple[str, str], ...]

@@ -28,8 +28,8 @@ from procwatch.runtime.spawn import Process
 class _Running:
     """One instance. `end`: how it has ended, and after how long, held back until `post_stop` has run.
 
-    `health`: asks whether it is still well. `is_ending`: its leader has ended by itself, and what that has left is in
-    its grace already.
+    `health`: asks whether it is still well. `is_leaving`: it has said that it ends by itself. `is_ending`: its leader
+    has ended by itself, and what that has left is in its grace already.
     """
 
     name: str
@@ -40,6 +40,7 @@ class _Running:
     process: Process | None = None
     health: asyncio.Task[None] | None = None
     is_stopped: bool = False
+    is_leaving: bool = False
     is_ending: bool = False
     end: tuple[Exit, float] | None = None
 
@@ -112,10 +113,12 @@ class Instances:
                 self._tell(msg.InstanceReady(one.name, one.number))
                 self._watch_over(one)
             case life.Reloading():
-                self._watch_over(one, reloading=True)
+                if one.health is not None:
+                    self._watch_over(one, reloading=True)
             case life.Reloaded():
                 self._watch_over(one)
             case life.Leaving():
+                one.is_leaving = True
                 _let_alone(one)
                 self._tell(msg.InstanceLeaving(one.name, one.number))
             case life.Unready(reason):
@@ -128,7 +131,7 @@ class Instances:
 
     def _watch_over(self, one: _Running, *, reloading: bool = False) -> None:
         """Ask from now on whether it is well; while it reloads not before the time that it has to become ready."""
-        if one.launch is None or one.launch.health is None or one.is_ending or one.is_stopped:
+        if one.launch is None or one.launch.health is None or one.is_leaving or one.is_ending or one.is_stopped:
             return
         health, target = one.launch.health, Target(one.launch.spec, self._parts.forest)
         pause_s = one.launch.timing.deadline_s if reloading else health.interval_s
