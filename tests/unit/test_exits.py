@@ -54,6 +54,8 @@ def test_the_count_is_the_nearest_one(tmp_path: Path, groups: str | None, file: 
     assert count() == 3
     write(tmp_path / file, "oom_kill 4\n")
     assert count() == 4
+    (tmp_path / file).unlink()
+    assert count() == 4, "what cannot be read is no news"
 
 
 def test_where_the_system_does_not_count_there_are_none(tmp_path: Path) -> None:

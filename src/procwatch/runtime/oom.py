@@ -24,10 +24,14 @@ class OomKills:
     def __init__(self, root: Path = _MACHINE) -> None:
         self._root = root
         self._source = next((path for path in self._sources() if _read(path) is not None), None)
+        self._last = 0
 
     def __call__(self) -> int:
         """The count so far; always 0 where the system does not count (macOS)."""
-        return (_read(self._source) if self._source else None) or 0
+        found = None if self._source is None else _read(self._source)
+        if found is not None:  # else no descriptor is free: nothing is known to have happened
+            self._last = found
+        return self._last
 
     def _sources(self) -> Iterator[Path]:
         """Lines of cgroup(7): `0::/PATH` is version 2, `4:memory:/PATH` version 1."""
