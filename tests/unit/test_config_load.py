@@ -331,6 +331,12 @@ def test_a_probe_of_another_kind_in_watch_local_toml_replaces_the_one_below(tmp_
     assert project.services["service.web"].ready == TcpProbe(80)
 
 
+def test_what_is_understood_of_a_health_probe_has_its_defaults(tmp_path: Path) -> None:
+    services = loaded(tmp_path, "[service.web]\nrun = 'x'\nhealth = { tcp = 80 }\n").document["service"]
+    assert isinstance(services, dict)
+    assert services["web"]["health"] == {"tcp": 80, "interval": "5s", "timeout": "1s", "failures": 3}
+
+
 def test_a_health_probe_is_merged_in_the_same_way(tmp_path: Path) -> None:
     text = (
         "[defaults.service]\nhealth = { http = '/', status = 200, failures = 5 }\n[service.web]\nrun = 'x'\nport = 80\n"
