@@ -202,7 +202,9 @@ hooks = { pre_start = "a", crashed = "b" }
         reload_signal="SIGUSR1", restart=RestartPolicy("always", 1.0, 2.0, 3.0), stdin="open", autostart=False,
     )  # fmt: skip
     assert project.builds["build.seed"].manual
-    assert project.watch == WatchSettings(("*.log",), gitignore=False, quiet_s=0.02, max_wait_s=2.0, poll_s=1.0)
+    assert project.watch == WatchSettings(
+        ("*.log",), gitignore=False, quiet_s=0.02, max_wait_s=2.0, poll_s=1.0, engine="watchfiles"
+    )
     assert (project.name, project.jobs, project.default) == ("shop", 3, ("service.web",))
     assert (project.shell, project.env, project.env_files) == (("/bin/bash", "-ec"), {"A": "1"}, ("b.env",))
     assert project.groups == {"all": ("service.web", "build.api")}
