@@ -16,9 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from procwatch.core.model import Service
+from procwatch.core.model import LogPolicy, Service
 from procwatch.output import drain
 from procwatch.output.channel import Channel
+from procwatch.output.logfile import LogFile
+from procwatch.output.logs import Logs
 from procwatch.output.prefix import Prefixes
 from procwatch.output.screen import Screen
 
@@ -239,6 +241,45 @@ def test_who_waits_for_room_loses_nothing(pipe: _Pipe) -> None:
     assert shown.count(b"\n") == 200 * 4097
     numbers = [int(number) for number in re.findall(rb"\| (\d{6})\n", shown)]
     assert numbers == list(range(200))
+
+
+def test_nothing_overtakes_what_its_log_has_not_written_yet(
+    pipe: _Pipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on = threading.Event()
+    append = LogFile.append
+
+    def slow(file: LogFile, data: bytes, lines: int) -> None:
+        assert goes_on.wait(DEADLINE_S)
+        append(file, data, lines)
+
+    monkeypatch.setattr(LogFile, "append", slow)
+    logs = Logs(tmp_path / "logs", lambda line: None)
+    screen = Screen(pipe.write_fd, _prefixes(), limit_bytes=1 << 20)
+    channel = Channel(screen, "api", log=logs.of("service.api", LogPolicy()))
+    for number in range(20):
+        channel.feed(b"%06d\n" % number + CHUNK)
+    queued = screen.prefix("api") + b"000000\n"
+    thread, got = pipe.reading()
+    while screen.written_bytes < 1 << 20:  # the reader has all that was queued
+        os.sched_yield()
+    room = threading.Event()
+    screen.when_room(room.set)
+    assert screen.is_full
+    channel.feed(b"%06d\n" % 20)
+    screen.say("own words wait as well")
+    assert not room.is_set()
+    goes_on.set()
+    assert room.wait(DEADLINE_S)
+    channel.feed(b"%06d\n" % 21)
+    assert logs.close(DEADLINE_S)
+    assert screen.close(DEADLINE_S)
+    pipe.close_writer()
+    thread.join(DEADLINE_S)
+    shown = b"".join(got)
+    assert shown.startswith(queued)
+    assert [int(number) for number in re.findall(rb"\| (\d{6})\n", shown)] == list(range(22))
+    assert shown.count(b"\n") == 20 * 4097 + 3
 
 
 def test_a_loss_among_json_lines_is_told_as_json(pipe: _Pipe) -> None:

@@ -17,6 +17,8 @@ SHOWN = re.compile(rb"^\d\d:\d\d:\d\d (\w+) +\| (\d{63})$", re.MULTILINE)
 MISSED = re.compile(rb"procwatch \| ([\d,]+) lines not shown: standard output is not read fast enough")
 # What is in no queue of procwatch's and in no pipe when a reader stops at once: far below what is printed.
 ON_THE_WAY_BYTES = 11 * 1024 * 1024
+# Some 45 MiB without any output; 25 MB to 70 MB of it go by.
+MOST_MEMORY_KIB = 80 * 1024
 
 
 def toml(log: str = "", kinds: str = "build service") -> str:
@@ -39,9 +41,13 @@ def procwatch(project: Path, text: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def read_after_the_end_of_the_build(project: Path, process: subprocess.Popen[bytes]) -> bytes:
-    """Everything, read only when the services that wait for the build have been started."""
+    """Everything, read only when the services that wait for the build have been started; and memory has not grown."""
     assert process.stdout is not None
     wait_for_file(project / "done", process)
+    (supervisor,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    peak = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{supervisor}/status").read_text())
+    assert peak
+    assert int(peak[1]) < MOST_MEMORY_KIB
     return process.stdout.read()
 
 
