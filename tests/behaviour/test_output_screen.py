@@ -261,10 +261,11 @@ def test_nothing_overtakes_what_its_log_has_not_written_yet(
         channel.feed(b"%06d\n" % number + CHUNK)
     queued = screen.prefix("api") + b"000000\n"
     thread, got = pipe.reading()
-    while screen.written_bytes < 1 << 20:  # the reader has all that was queued
+    while screen._drain._queued_bytes:  # until the reader has all that was queued
         os.sched_yield()
     room = threading.Event()
     screen.when_room(room.set)
+    assert not room.wait(0.1)
     assert screen.is_full
     channel.feed(b"%06d\n" % 20)
     screen.say("own words wait as well")
