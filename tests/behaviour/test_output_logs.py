@@ -268,3 +268,24 @@ def test_a_slow_disk_makes_the_caller_wait_and_beyond_all_bounds_it_is_counted(
     assert found <= MOST_BYTES // 64 + 4096 + 1
     assert kept.told[0].endswith("cannot be written (the disk is too slow); what finds no room in it is counted")
     assert kept.told[1:] == [f"{log.file.path} is written again; it lacks {put * 4096 + 1 - found:,} lines"]
+
+
+def test_after_an_error_of_the_thread_nobody_waits_for_it(kept: _Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    goes_on = threading.Event()
+
+    def broken(file: LogFile, data: bytes, lines: int) -> None:
+        assert goes_on.wait(DEADLINE_S)
+        raise ValueError("a mistake")
+
+    monkeypatch.setattr(LogFile, "append", broken)
+    log, lost = kept.of(), []
+    while not kept.logs.is_full:
+        log.put("process", LINE * 4096, lambda span, lines, count: lost.append(lines))
+    room = threading.Event()
+    kept.logs.when_room(room.set)
+    goes_on.set()
+    assert room.wait(DEADLINE_S)
+    log.put("process", LINE, lambda span, lines, count: lost.append(lines))
+    assert lost[-1] == 1
+    assert not kept.logs.is_full
+    assert "a mistake" in kept.told[0]

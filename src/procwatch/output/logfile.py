@@ -79,7 +79,8 @@ class LogFile:
     def close(self) -> None:
         """Give the descriptor back; the next `append` opens the file again."""
         if self._fd >= 0:
-            os.close(self._fd)
+            with suppress(OSError):  # what is written has been, as far as anyone can say
+                os.close(self._fd)
             self._fd = -1
 
     # --- writing -----------------------------------------------------------------------------------------------------

@@ -103,6 +103,18 @@ class Logs:
         return thread is None or not thread.is_alive()
 
     def _run(self) -> None:
+        try:
+            self._write_all()
+        except Exception as error:  # nobody is above a thread, and processes must not wait for one that has ended
+            self._tell(f"internal error, please report it: no log file is written any more: {error!r}")
+            with self._changed:
+                self._closing, left, self._queue = True, self._queue, []
+                written_bytes = self._queued_bytes
+            for log, item in left:
+                log.drop(item)
+            self._make_known(written_bytes)
+
+    def _write_all(self) -> None:
         while batch := self._take():
             batch.sort(key=lambda entry: id(entry[0]))  # stable: each log keeps its order
             for log, items in groupby(batch, lambda entry: entry[0]):
@@ -155,16 +167,24 @@ class Log:
 
     def put(self, source: object, data: bytes, told: Told | None = None) -> None:
         """Queue whole lines, or a piece of a line that the same `source` goes on with; they get the time of now."""
-        if not self._logs.put(self, _Block(source, data, time.time(), told)):
-            lines = _lines(data)
-            self._dropped_lines += lines
-            if told:
-                told(None, lines, 1)
+        block = _Block(source, data, time.time(), told)
+        if not self._logs.put(self, block):
+            self.drop(block)
 
     def after(self, callback: Callable[[], None]) -> None:
         """Call this on the thread when all that has been put so far is written, or counted."""
         if not self._logs.put(self, callback):
-            callback()
+            self.drop(callback)
+
+    def drop(self, item: _Block | Callable[[], None]) -> None:
+        """What is not written counts as lost, and is told to whoever waits for it."""
+        if not isinstance(item, _Block):
+            item()
+            return
+        lines = max(1, item.data.count(b"\n"))
+        self._dropped_lines += lines
+        if item.told:
+            item.told(None, lines, 1)
 
     def read(self, begin: Mark, end: Mark) -> Iterator[bytes | int]:
         """As `LogFile.read`; from any thread."""
@@ -286,10 +306,6 @@ class _Trouble:
 
 
 _TOO_SLOW = "the disk is too slow"
-
-
-def _lines(data: bytes) -> int:
-    return max(1, data.count(b"\n"))
 
 
 def _counted(lines: int) -> str:
