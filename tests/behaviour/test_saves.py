@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 from tests.behaviour.conftest import Start
 from tests.rig.live import Live, write
+from tests.rig.needs import need_linux
 
 TOML = """
 [build.app]
@@ -27,12 +30,20 @@ def running(project: Path, start: Start, toml: str = TOML) -> Live:
     return live
 
 
+@pytest.fixture(params=["inotify", "watchfiles"])
+def toml(request: pytest.FixtureRequest) -> str:
+    """The same project on each engine that has events."""
+    if request.param == "inotify":
+        need_linux()
+    return f'[watch]\nengine = "{request.param}"\n{TOML}'
+
+
 def builds(live: Live, mark: int) -> int:
     return len(live.seen("build_started", "build.app", after=mark))
 
 
-def test_vims_way_of_saving_gives_one_build(project: Path, start: Start) -> None:
-    live = running(project, start)
+def test_vims_way_of_saving_gives_one_build(project: Path, start: Start, toml: str) -> None:
+    live = running(project, start, toml)
     mark = live.mark()
     source = project / "src/main.rs"
     write(project / "src/4913", "")
@@ -45,8 +56,8 @@ def test_vims_way_of_saving_gives_one_build(project: Path, start: Start) -> None
     assert (project / "started").read_text() == "one\ntwo\n"
 
 
-def test_jetbrains_way_of_saving_gives_one_build(project: Path, start: Start) -> None:
-    live = running(project, start)
+def test_jetbrains_way_of_saving_gives_one_build(project: Path, start: Start, toml: str) -> None:
+    live = running(project, start, toml)
     mark = live.mark()
     source = project / "src/main.rs"
     write(project / "src/main.rs___jb_tmp___", "two\n")
@@ -58,8 +69,8 @@ def test_jetbrains_way_of_saving_gives_one_build(project: Path, start: Start) ->
     assert (project / "started").read_text() == "one\ntwo\n"
 
 
-def test_a_file_that_is_truncated_and_then_written_gives_one_restart(project: Path, start: Start) -> None:
-    live = running(project, start)
+def test_a_file_that_is_truncated_and_then_written_gives_one_restart(project: Path, start: Start, toml: str) -> None:
+    live = running(project, start, toml)
     mark = live.mark()
     with (project / "src/main.rs").open("w") as file:
         file.flush()
@@ -73,8 +84,10 @@ def test_a_file_that_is_truncated_and_then_written_gives_one_restart(project: Pa
     assert (project / "started").read_text() == "one\n" + "two\n" + "two\nthree\n"
 
 
-def test_eight_nested_new_folders_with_a_file_written_at_once_give_eight_builds(project: Path, start: Start) -> None:
-    live = running(project, start)
+def test_eight_nested_new_folders_with_a_file_written_at_once_give_eight_builds(
+    project: Path, start: Start, toml: str
+) -> None:
+    live = running(project, start, toml)
     for number in range(8):
         mark = live.mark()
         write(project / f"src/new{number}/a/b/c/file.rs", f"{number}\n")
@@ -83,8 +96,8 @@ def test_eight_nested_new_folders_with_a_file_written_at_once_give_eight_builds(
         assert f"{number}\n" in (project / "built").read_text()
 
 
-def test_a_deleted_file_is_a_change(project: Path, start: Start) -> None:
-    live = running(project, start)
+def test_a_deleted_file_is_a_change(project: Path, start: Start, toml: str) -> None:
+    live = running(project, start, toml)
     write(project / "src/extra.rs", "extra\n")
     live.wait("service_switched")
     mark = live.mark()
@@ -93,9 +106,9 @@ def test_a_deleted_file_is_a_change(project: Path, start: Start) -> None:
     assert (project / "built").read_text() == "one\n"
 
 
-def test_ignored_and_editors_own_files_start_nothing(project: Path, start: Start) -> None:
+def test_ignored_and_editors_own_files_start_nothing(project: Path, start: Start, toml: str) -> None:
     write(project / ".gitignore", "*.log\n/src/gen/\n")
-    live = running(project, start)
+    live = running(project, start, toml)
     mark = live.mark()
     for name in ("src/x.log", "src/.main.rs.swp", "src/main.rs~", "src/#main.rs#", "src/gen/deep/file.rs"):
         write(project / name, "noise\n")
@@ -105,8 +118,8 @@ def test_ignored_and_editors_own_files_start_nothing(project: Path, start: Start
     assert builds(live, mark) == 1
 
 
-def test_a_thousand_saves_end_with_the_last_content_and_few_builds(project: Path, start: Start) -> None:
-    live = running(project, start)
+def test_a_thousand_saves_end_with_the_last_content_and_few_builds(project: Path, start: Start, toml: str) -> None:
+    live = running(project, start, toml)
     mark = live.mark()
     for number in range(1000):
         write(project / "src/main.rs", f"save {number}\n")

@@ -143,6 +143,40 @@ def run(engine: WatchEngine) -> Run:
     return play_on_it
 
 
+@pytest.mark.parametrize(
+    ("platform", "settings", "name"),
+    [
+        ("linux", WatchSettings(), "InotifyEngine"),
+        ("darwin", WatchSettings(), "WatchfilesEngine"),
+        ("linux", WatchSettings(engine="watchfiles"), "WatchfilesEngine"),
+        ("linux", WatchSettings(poll_s=1.0), "Silence"),
+        ("linux", WatchSettings(poll_s=1.0, engine="watchfiles"), "WatchfilesEngine"),
+        ("linux", WatchSettings(poll_s=1.0, engine="poll"), "Silence"),
+    ],
+)
+def test_the_engine_is_what_was_asked_for(
+    platform: str, settings: WatchSettings, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if platform == "linux":
+        need_linux()
+    monkeypatch.setattr("sys.platform", platform)
+    engine = engine_for(settings)
+    assert type(engine).__name__ == name
+    engine.close()
+
+
+def test_watchfiles_is_loaded_only_where_it_is_used() -> None:
+    need_linux()
+    script = (
+        "import sys, procwatch.app; from procwatch.runtime.engines import engine_for; "
+        "from procwatch.core.model import WatchSettings; engine_for(WatchSettings()); "
+        "print('watchfiles' in sys.modules)"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "False\n"
+    )
+
+
 # --- one save ---------------------------------------------------------------------------------------------------------
 
 

@@ -258,6 +258,16 @@ def test_files_are_polled_when_asked(tmp_path: Path, keys: str, poll_s: float | 
     assert loaded(tmp_path, f"[watch]\n{keys}\n[build.a]\nrun = 'x'\n").project.watch.poll_s == poll_s
 
 
+def test_inotify_can_be_asked_for_on_linux_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    toml = "[watch]\nengine = 'inotify'\n[build.a]\nrun = 'x'\n"
+    monkeypatch.setattr("sys.platform", "linux")
+    assert loaded(tmp_path, toml).project.watch.engine == "inotify"
+    monkeypatch.setattr("sys.platform", "darwin")
+    with pytest.raises(ConfigError) as caught:
+        loaded(tmp_path, toml)
+    assert '2:10: watch: engine = "inotify" works on Linux only; "auto" picks what works here' in str(caught.value)
+
+
 def test_a_word_may_stand_for_stop_and_restart(tmp_path: Path) -> None:
     found = service(tmp_path, "stop = 'INT'\nrestart = 'never'")
     assert found.stop == StopPolicy("SIGINT")

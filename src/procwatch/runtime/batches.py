@@ -10,9 +10,11 @@ from procwatch.core.messages import FilesChanged
 from procwatch.core.model import WatchSettings
 from procwatch.runtime.inputs import Seen
 
-# "auto" quiet: silence in seconds that ends a batch of up to so many files. One save: the engine has waited one step
-# of silence itself, so what is left is the way through the loop. Several: an editor's "save all", which syncs each file
-# to the disk for 5 to 20 ms. Many: a checkout or a generator, which pauses longer, and where 0.1 s is not felt.
+# "auto" quiet: silence in seconds that ends a batch of up to so many files. A file that is still open holds the batch
+# open in any case (inotify tells), so what counts is the pause from closing one to the next: a rename to its own name,
+# or the next file of a "save all". Measured with Python, node (also as VS Code saves, with a sync), sed -i and sh, 20
+# times each: 0.02 to 0.22 ms (p50), 0.93 ms at most; with five others at work on two cores p95 was 6 ms, and then a
+# build is stopped and runs again. From the third file on there is more to come: formatters, checkouts, generators.
 _QUIET_S = ((2, 0.002), (20, 0.03))
 _QUIET_MANY_S = 0.1
 
