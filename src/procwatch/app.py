@@ -98,8 +98,9 @@ def _is_watched(project: Project) -> list[bool]:
 
 async def _watch(project: Project, inputs: Inputs, engine: Engine, console: Console, *, watching: bool) -> None:
     """Arm first, then begin: what is edited from here on is not lost."""
-    watcher = Watcher(project, inputs, report=console.report)
+    watcher: Watcher | None = None
     try:
+        watcher = Watcher(project, inputs, report=console.report)
         if watching:
             await watcher.start()
         engine.tell(msg.Begun())
@@ -114,7 +115,8 @@ async def _watch(project: Project, inputs: Inputs, engine: Engine, console: Cons
         console.report(f"watching has failed: {error}; procwatch stops")
         engine.tell(msg.StopAsked(1))
     finally:
-        await watcher.stop()
+        if watcher is not None:
+            await watcher.stop()
 
 
 def _on_failures(engine: Engine) -> None:

@@ -22,7 +22,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 _SCAN_SHARE = 100
 # A line of /proc/<pid>/stat has 52 fields and a name of 64 bytes at most.
 _STAT_BYTES = 2048
-# One read of a list of children gives whole numbers, a page of them at most.
+# More than a page, which is what the kernel gives at once of a list of children.
 _CHILDREN_BYTES = 64 * 1024
 # A tree deeper than this, or one that grows faster than it is read, is found by reading every process once.
 _ROUNDS = 50
@@ -263,14 +263,21 @@ def _read(path: str, max_bytes: int) -> bytes:
 
 def _children(pid: int) -> list[int]:
     """What all threads of a process have started or adopted; nothing when it has ended."""
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208 - half the time of iterdir
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return []  # it has ended, or hidepid hides it
+    return [child for thread in threads for child in _children_of_thread(f"/proc/{pid}/task/{thread}/children")]
+
+
+def _children_of_thread(path: str) -> list[int]:
     found: list[int] = []
     try:
-        for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - half the time of iterdir
-            with open(f"/proc/{pid}/task/{thread}/children", "rb", buffering=0) as file:  # noqa: PTH123 - as above
-                while numbers := file.read(_CHILDREN_BYTES):  # cut between numbers: each piece ends with a space
-                    found += map(int, numbers.split())
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
-        pass  # it has ended, or hidepid hides it
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - Path costs as much as the reading
+            while numbers := file.read(_CHILDREN_BYTES):  # cut between numbers: each piece ends with a space
+                found += map(int, numbers.split())
+    except (FileNotFoundError, ProcessLookupError):
+        pass  # the thread has ended: another one of its process has its children now
     return found
 
 
