@@ -9,12 +9,12 @@ import json
 import os
 import random
 import shutil
-import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.chaos import program
+from tests.rig.sample import is_free
 
 BUILDS = tuple(program.GRAPH)
 SERVICES = tuple(program.SERVES)
@@ -203,13 +203,4 @@ def _free_port(rng: random.Random) -> int:
     """Not chosen by the seed alone: the machine is shared."""
     start = rng.randrange(len(_PORTS)) + os.getpid()
     candidates = (_PORTS[(start + more) % len(_PORTS)] for more in range(len(_PORTS)))
-    return next(port for port in candidates if _is_free(port))
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
+    return next(port for port in candidates if is_free(port))

@@ -51,10 +51,11 @@ def copy(name: str, folder: Path) -> int:
 
 def free_port() -> int:
     """A port that is free, and so are the next one and the one 100 further (a Procfile's)."""
-    return next(port for port in random.sample(_PORTS, 1000) if all(_is_free(port + more) for more in (0, 1, 100)))
+    return next(port for port in random.sample(_PORTS, 1000) if all(is_free(port + more) for more in (0, 1, 100)))
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Whether nobody has this port of the loopback address."""
     with socket.socket() as probe:
         try:
             probe.bind(("127.0.0.1", port))
