@@ -50,7 +50,7 @@ class Engine(Protocol):
         ...
 
     def why_not(self) -> str | None:
-        """Why `watch` could not watch all of them, and what would help, in the user's words."""
+        """What limit kept `watch` from watching all of them, and what raises it; None: each was refused by itself."""
         ...
 
     def wake(self) -> None:

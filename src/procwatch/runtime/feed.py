@@ -157,7 +157,7 @@ class Feed:
         if left and self._poll_s is None:
             self._poll_s = _POLL_LEFT_S
             many = "1 folder is" if len(left) == 1 else f"{len(left)} folders are"
-            reason = self._engine.why_not() or "folders cannot be watched"
+            reason = self._engine.why_not() or "some folders cannot be watched, by their permissions or names"
             self._say(f"{reason}; {many} looked at every {_POLL_LEFT_S:g} s instead", once_for=reason)
 
     def _recover(self, reason: str) -> None:

@@ -79,7 +79,7 @@ class InotifyEngine:
 
     def why_not(self) -> str | None:
         """What the system said to the last `watch`."""
-        return self._refused or "some folders cannot be watched, by their permissions or names"
+        return self._refused
 
     def wake(self) -> None:
         """Make `wait` come back now and from now on."""

@@ -64,7 +64,7 @@ class WatchfilesEngine:
 
     def why_not(self) -> str | None:
         """What the system said to the last `watch`."""
-        return self._refused or "some folders cannot be watched, by their permissions or names"
+        return self._refused
 
     def wake(self) -> None:
         """Make `wait` come back within one step, now and from now on."""
