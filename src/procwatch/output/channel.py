@@ -16,7 +16,7 @@ from typing import BinaryIO, Protocol
 from procwatch.core.model import Terminal
 from procwatch.output.controls import ControlFilter
 from procwatch.output.logs import Log, Told
-from procwatch.output.spill import Span, Spans
+from procwatch.output.spill import Span, Spans, lines_in
 
 # A longer line is passed on in pieces; no line that a person reads is as long.
 LINE_LIMIT_BYTES = 1024 * 1024
@@ -146,7 +146,7 @@ class Channel:
         if self._log:
             self._log.put(self, block, told)
         elif told:
-            told(None, _lines(block), 1)
+            told(None, lines_in(block), 1)
 
     def _show(self, block: bytes) -> Told | None:
         """Show or keep it; who is to be told where it stands in the log, or that it does not."""
@@ -243,7 +243,3 @@ def _write_all(file: io.BytesIO | io.FileIO, data: bytes) -> None:
     left = memoryview(data)
     while left:
         left = left[file.write(left) :]
-
-
-def _lines(data: bytes) -> int:
-    return max(1, data.count(b"\n"))

@@ -26,8 +26,6 @@ from procwatch.output.screen import Screen
 
 # How long the end of procwatch waits for a reader that is slow but not gone.
 _CLOSE_S = 5.0
-
-
 # The same for a disk, which is waited for longer, as nothing is to be lost.
 _LOGS_CLOSE_S = 10.0
 

@@ -11,14 +11,14 @@ from __future__ import annotations
 import errno
 import os
 import select
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from procwatch.output.prefix import is_terminal
-from procwatch.output.spill import Span, Spill, Step
+from procwatch.output.spill import Span, Spill, Step, lines_in
+from procwatch.output.worker import Worker
 
 # About four seconds of a fast build's output to a terminal; more would only delay what is told about the loss.
 LIMIT_BYTES = 8 * 1024 * 1024
@@ -71,7 +71,8 @@ class Drain:
         self._most_bytes = _TERMINAL_BYTES if is_terminal(fd) else _BATCH_BYTES
         self._voice = voice
         self._limit_bytes = limit_bytes
-        self._changed = threading.Condition()
+        self._worker = Worker("procwatch-output", self._run, self._has_room)
+        self._changed = self._worker.changed
         self._pieces: deque[_Piece] = deque()
         self._queued_bytes = 0
         self.written_bytes = 0
@@ -85,10 +86,7 @@ class Drain:
         # Of the thread alone: lines that were to be shown from a log, and whether what was written ends within a line.
         self._rotated_lines = 0
         self._ends_in_line = False
-        self._closing = False
         self._gone = False
-        self._waiting: list[Callable[[], None]] = []
-        self._thread: threading.Thread | None = None
 
     def put(self, data: bytes, *, fresh: bool = True, own: bool = False) -> bool:
         """Queue `data`; False: there was no room, and the caller settles it (`own`: it has been counted).
@@ -97,13 +95,13 @@ class Drain:
         Data without a line feed at its end leaves a line unfinished.
         """
         with self._changed:
-            if self._gone or self._closing or not data:
+            if self._gone or self._worker.is_closing or not data:
                 return True
             if not own:
                 return self._has_place() and self._append(data, fresh=fresh)
             if self._queued_bytes >= self._limit_bytes + _RESERVE_BYTES:
                 self._spilling = True
-                self._lost_lines += max(1, data.count(b"\n"))
+                self._lost_lines += lines_in(data)
                 return False
             if self._spilling:
                 self._spill.say(data)
@@ -133,7 +131,7 @@ class Drain:
         It counts as `weight_bytes`. False: there was no room; the caller settles it, and keeps the file.
         """
         with self._changed:
-            if self._gone or self._closing:
+            if self._gone or self._worker.is_closing:
                 file.close()
                 return True
             return self._has_place() and self._append(_Kept(file, weight_bytes), fresh=True)
@@ -145,22 +143,11 @@ class Drain:
 
     def when_room(self, callback: Callable[[], None]) -> None:
         """Call `callback` once, on the thread, when a quarter of the queue is filled at most (at once if it is so)."""
-        with self._changed:
-            if not self._has_room():
-                self._waiting.append(callback)
-                return
-        callback()
+        self._worker.when_room(callback)
 
     def close(self, deadline_s: float) -> bool:
         """Take nothing more, write what is queued; False when that has not been done by the deadline."""
-        with self._changed:
-            self._closing = True
-            self._changed.notify()
-            thread = self._thread
-        if thread is None:
-            return True
-        thread.join(deadline_s)
-        return not thread.is_alive()
+        return self._worker.close(deadline_s)
 
     def _has_room(self) -> bool:
         return (self._queued_bytes <= self._limit_bytes // 4 and not self._spilling) or self._gone
@@ -178,10 +165,7 @@ class Drain:
         if fresh and self._in_line:
             self._push(self._voice.line_break)
         self._push(piece)
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="procwatch-output", daemon=True)
-            self._thread.start()
-        self._changed.notify()
+        self._worker.wake()
         return True
 
     def _push(self, piece: _Piece) -> None:
@@ -210,7 +194,7 @@ class Drain:
                 if self._spilling and not self._unsettled:
                     self._end_spill()
                     return b""
-                if self._closing:
+                if self._worker.is_closing:
                     return None
                 self._changed.wait()
             return self._take_pieces()
@@ -292,12 +276,12 @@ class Drain:
     def _meet(self, error: OSError) -> None:
         """No reader: drop everything from now on. Anything else (a full disk): try again in a moment, until `close`."""
         with self._changed:
-            if error.errno in _GONE or self._closing:
+            if error.errno in _GONE or self._worker.is_closing:
                 self._gone = True
                 self._forget()
                 return
             self._obstacle = f"standard output could not be written ({error.strerror})"
-            self._changed.wait_for(lambda: self._closing, _RETRY_S)
+            self._changed.wait_for(lambda: self._worker.is_closing, _RETRY_S)
 
     def _forget(self) -> None:
         """With the lock held: nobody reads any more. What the thread is writing it takes off the count itself."""
@@ -313,11 +297,7 @@ class Drain:
         """After each delivery: wake those who wait for room."""
         with self._changed:
             self._queued_bytes -= size_bytes
-            woken = self._waiting if self._has_room() else []
-            if woken:
-                self._waiting = []
-        for callback in woken:
-            callback()
+        self._worker.call_waiting()
 
 
 def _weight(piece: _Piece) -> int:

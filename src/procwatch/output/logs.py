@@ -7,7 +7,6 @@ Rule 3: as soon as something is queued it is written; nothing waits for more to 
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -18,7 +17,9 @@ from pathlib import Path
 from procwatch.core.model import LogPolicy
 from procwatch.output.events import stamp
 from procwatch.output.logfile import LogFile, Mark
-from procwatch.output.spill import Span
+from procwatch.output.spill import Span, lines_in
+from procwatch.output.words import lines as counted
+from procwatch.output.worker import Worker
 
 # Half a second of the fastest process; a disk that stops for longer is waited for.
 FULL_BYTES = 2 * 1024 * 1024
@@ -51,14 +52,12 @@ class Logs:
     def __init__(self, folder: Path, tell: Callable[[str], None]) -> None:
         self._folder = folder
         self._tell = tell
-        self._changed = threading.Condition()
+        self._worker = Worker("procwatch-logs", self._run, lambda: self._queued_bytes <= FULL_BYTES // 2)
+        self._changed = self._worker.changed
         self._logs: dict[str, Log] = {}
         self._open: dict[Log, None] = {}
         self._queue: list[tuple[Log, _Block | Callable[[], None]]] = []
         self._queued_bytes = 0
-        self._closing = False
-        self._waiting: list[Callable[[], None]] = []
-        self._thread: threading.Thread | None = None
 
     def of(self, name: str, policy: LogPolicy) -> Log:
         """The log of a unit (its full name); no file is made before there is something to write."""
@@ -69,14 +68,11 @@ class Logs:
     def put(self, log: Log, item: _Block | Callable[[], None]) -> bool:
         """Queue; False: there is far too much, and nobody has waited."""
         with self._changed:
-            if self._queued_bytes >= MOST_BYTES or self._closing:
+            if self._queued_bytes >= MOST_BYTES or self._worker.is_closing:
                 return False
             self._queue.append((log, item))
             self._queued_bytes += len(item.data) if isinstance(item, _Block) else 0
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="procwatch-logs", daemon=True)
-                self._thread.start()
-            self._changed.notify()
+            self._worker.wake()
             return True
 
     @property
@@ -86,21 +82,11 @@ class Logs:
 
     def when_room(self, callback: Callable[[], None]) -> None:
         """Call `callback` once, on the thread, when half of it is free again (at once if it is)."""
-        with self._changed:
-            if self._queued_bytes > FULL_BYTES // 2:
-                self._waiting.append(callback)
-                return
-        callback()
+        self._worker.when_room(callback)
 
     def close(self, deadline_s: float) -> bool:
         """Write what is queued, tell what is missing; False when the disk was too slow for that."""
-        with self._changed:
-            self._closing = True
-            self._changed.notify()
-            thread = self._thread
-        if thread is not None:
-            thread.join(deadline_s)
-        return thread is None or not thread.is_alive()
+        return self._worker.close(deadline_s)
 
     def _run(self) -> None:
         try:
@@ -108,7 +94,7 @@ class Logs:
         except Exception as error:  # nobody is above a thread, and processes must not wait for one that has ended
             self._tell(f"internal error, please report it: no log file is written any more: {error!r}")
             with self._changed:
-                self._closing, left, self._queue = True, self._queue, []
+                self._worker.is_closing, left, self._queue = True, self._queue, []
                 written_bytes = self._queued_bytes
             for log, item in left:
                 log.drop(item)
@@ -127,7 +113,7 @@ class Logs:
     def _take(self) -> list[tuple[Log, _Block | Callable[[], None]]]:
         """All that is queued; nothing at the end."""
         with self._changed:
-            while not self._queue and not self._closing:
+            while not self._queue and not self._worker.is_closing:
                 self._changed.wait()
             taken, self._queue = self._queue, []
             return taken
@@ -143,11 +129,7 @@ class Logs:
     def _make_known(self, written_bytes: int) -> None:
         with self._changed:
             self._queued_bytes -= written_bytes
-            woken = self._waiting if self._queued_bytes <= FULL_BYTES // 2 else []
-            if woken:
-                self._waiting = []
-        for callback in woken:
-            callback()
+        self._worker.call_waiting()
 
 
 class Log:
@@ -181,7 +163,7 @@ class Log:
         if not isinstance(item, _Block):
             item()
             return
-        lines = max(1, item.data.count(b"\n"))
+        lines = lines_in(item.data)
         self._dropped_lines += lines
         if item.told:
             item.told(None, lines, 1)
@@ -217,7 +199,7 @@ class Log:
         missing = self._dropped_lines + (self._trouble.missing if self._trouble else 0)
         if missing:
             reason = self._trouble.reason if self._trouble else _TOO_SLOW
-            self._tell(f"{self.file.path} lacks {_counted(missing)} ({reason})")
+            self._tell(f"{self.file.path} lacks {counted(missing)} ({reason})")
 
     def _write(self, group: list[_Block]) -> None:
         if self._dropped_lines:
@@ -292,7 +274,7 @@ class Log:
 
     def _recover(self) -> None:
         if self._trouble is not None:
-            self._tell(f"{self.file.path} is written again; it lacks {_counted(self._trouble.missing)}")
+            self._tell(f"{self.file.path} is written again; it lacks {counted(self._trouble.missing)}")
             self._trouble = None
 
 
@@ -306,7 +288,3 @@ class _Trouble:
 
 
 _TOO_SLOW = "the disk is too slow"
-
-
-def _counted(lines: int) -> str:
-    return "1 line" if lines == 1 else f"{lines:,} lines"

@@ -7,14 +7,13 @@ import time
 from collections.abc import Iterator
 from datetime import datetime
 
+from procwatch.output.channel import LINE_LIMIT_BYTES
 from procwatch.output.controls import ControlFilter
 from procwatch.output.prefix import Prefixes
 from procwatch.output.spill import Span
 
 # The time before each line of a log: seconds, and what is more exact than a prefix.
 _STAMP = re.compile(rb"^([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})\.[0-9]{3}Z ", re.MULTILINE)
-# As in `channel`: a longer line is passed on in pieces.
-_LINE_LIMIT_BYTES = 1024 * 1024
 # Prefixes of so many seconds are remembered.
 _MOST_MADE = 1000
 
@@ -54,7 +53,7 @@ class _Lines:
         """Whole lines of what has come so far; a very long one in pieces."""
         data = self._held + data
         cut = data.rfind(b"\n") + 1
-        if len(data) - cut > _LINE_LIMIT_BYTES:
+        if len(data) - cut > LINE_LIMIT_BYTES:
             cut = len(data)
         self._held = data[cut:]
         return self._shown(data[:cut])

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import BinaryIO
 
-from procwatch.output import drain
+from procwatch.output import drain, words
 from procwatch.output.controls import RESET
 from procwatch.output.events import stamp
 from procwatch.output.prefix import Prefixes, is_terminal
@@ -110,8 +110,7 @@ class Screen:
 
     def _loss(self, lines: int, obstacle: str) -> bytes:
         """The line that tells of lost ones, in the form of the others. Called on the writer's thread."""
-        count = "1 line" if lines == 1 else f"{lines:,} lines"
-        told = f"{count} not shown: {obstacle}"
+        told = f"{words.lines(lines)} not shown: {obstacle}"
         if self._is_json:
             event = {"at": stamp(datetime.now(UTC)), "event": "lines_lost", "reason": told}
             return json.dumps(event).encode() + b"\n"

@@ -30,6 +30,11 @@ class Log(Protocol):
         """As `LogFile.read`."""
 
 
+def lines_in(data: bytes) -> int:
+    """How many lines are lost where `data` is; a piece of a line counts as one."""
+    return max(1, data.count(b"\n"))
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """A piece of a log, from one mark to another."""

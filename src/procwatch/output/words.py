@@ -27,6 +27,11 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+def lines(count: int) -> str:
+    """`1 line`, `12,000 lines`."""
+    return "1 line" if count == 1 else f"{count:,} lines"
+
+
 def listed(names: Sequence[str]) -> str:
     """The names with commas between them; of many the first few and how many more."""
     shown = names if len(names) <= _MOST_NAMES else names[: _MOST_NAMES - 1]
