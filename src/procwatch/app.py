@@ -17,6 +17,7 @@ from procwatch.core import names
 from procwatch.core.model import Project
 from procwatch.core.planner import initial, taking_part
 from procwatch.output.console import Console, Look
+from procwatch.runtime import descriptors
 from procwatch.runtime.assigned import Assigner
 from procwatch.runtime.census import become_subreaper
 from procwatch.runtime.effects import Surroundings
@@ -60,6 +61,7 @@ async def _run(loaded: Loaded, options: Options) -> int:
     console = Console(project, look, os.environ, loop, folder / FOLDER / "logs")
     store = Store(folder, console.report)
     try:
+        console.begin()
         store.open()
         for warning in loaded.warnings:
             console.report(f"warning: {warning}")
@@ -74,6 +76,7 @@ async def _supervise(
     project: Project, definitions: tuple[Path, ...], options: Options, console: Console, store: Store
 ) -> int:
     become_subreaper()
+    descriptors.make_room(len(project.units))
     forest = Forest(console.report, Gate(console.screen, console.logs))
     inputs = Inputs(project, definitions)
     surroundings = Surroundings(project, os.environ, Assigner(Path(project.folder), store), console.color)

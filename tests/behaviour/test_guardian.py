@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from procwatch.runtime import census
 from tests.behaviour.conftest import Start
-from tests.rig.live import DEADLINE_S, Live, clean_environment, left_over, write
+from tests.rig.live import DEADLINE_S, Live, clean_environment, left_over, supervisor_of, write
 from tests.rig.obey import alive
 
 # Writes down who it is, and stays.
@@ -41,12 +40,6 @@ ENDS_WITHIN_S = 10.0
 def pids(project: Path) -> list[int]:
     file = project / "pids"
     return [int(line) for line in file.read_text().split()] if file.exists() else []
-
-
-def supervisor_of(guardian: int, *others: int) -> int:
-    """The process that does the work: the guardian's only child besides `others`."""
-    (child,) = (one.pid for one in census.descendants(guardian, others) if one.parent == guardian)
-    return child
 
 
 def running(project: Path, start: Start) -> Live:
@@ -78,7 +71,7 @@ def nothing_is_left(project: Path) -> Iterator[None]:
 @pytest.mark.parametrize("_time", range(3))
 def test_a_supervisor_that_is_killed_leaves_nothing(project: Path, start: Start, _time: int) -> None:
     live = running(project, start)
-    os.kill(supervisor_of(live.process.pid), signal.SIGKILL)
+    os.kill(live.supervisor(), signal.SIGKILL)
     assert live.ended() == 137
     assert not [pid for pid in pids(project) if alive(pid)]
     assert live.stderr() == "procwatch was killed by SIGKILL; what it had started has been ended\n"
@@ -87,7 +80,7 @@ def test_a_supervisor_that_is_killed_leaves_nothing(project: Path, start: Start,
 @pytest.mark.parametrize("_time", range(3))
 def test_a_guardian_that_is_killed_leaves_nothing(project: Path, start: Start, _time: int) -> None:
     live = running(project, start)
-    supervisor = supervisor_of(live.process.pid)
+    supervisor = live.supervisor()
     live.process.kill()
     assert live.ended() == 137
     ends(lambda: not alive(supervisor))
@@ -101,7 +94,7 @@ def test_a_signal_to_either_ends_both_and_leaves_nothing(
     project: Path, start: Start, number: signal.Signals, code: int
 ) -> None:
     live = running(project, start)
-    os.kill(live.process.pid if number != signal.SIGTERM else supervisor_of(live.process.pid), number)
+    os.kill(live.process.pid if number != signal.SIGTERM else live.supervisor(), number)
     time_s = time.monotonic()
     live.until(lambda: time.monotonic() > time_s + 0.3 or live.process.poll() is not None, "the moment after")
     if live.process.poll() is None:

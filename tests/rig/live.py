@@ -17,6 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from procwatch.runtime import census
+
 # How long anything may take on a loaded machine before a test gives up.
 DEADLINE_S = 30.0
 
@@ -27,10 +29,12 @@ class Live:
     """One `procwatch start --json`; events are collected by a thread as they come."""
 
     def __init__(
-        self, folder: Path, *args: str, env: Mapping[str, str] | None = None, json_events: bool = True
+        self, folder: Path, *args: str, env: Mapping[str, str] | None = None, json_events: bool = True, under: str = ""
     ) -> None:
+        """`under`: a shell command that sets what procwatch is to inherit."""
         self.folder = folder
-        command = [sys.executable, "-m", "procwatch", "start", *(["--json"] if json_events else []), *args]
+        command = ["/bin/sh", "-c", f'{under}; exec "$@"', "sh"] if under else []
+        command += [sys.executable, "-m", "procwatch", "start", *(["--json"] if json_events else []), *args]
         self.errors = (folder.parent / f"{folder.name}.stderr").open("w+b")
         self.process = subprocess.Popen(
             command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.errors,
@@ -102,6 +106,10 @@ class Live:
         """All output so far."""
         return bytes(self.output).decode(errors="replace")
 
+    def supervisor(self) -> int:
+        """The id of the process that does the work; `process` is its guardian."""
+        return supervisor_of(self.process.pid)
+
     # --- ending ------------------------------------------------------------------------------------------------------
 
     def stop(self, number: int = signal.SIGINT) -> int:
@@ -138,6 +146,12 @@ class Live:
         """Everything that is known, for a failing test's message."""
         told = "\n".join(json.dumps(event) for event in self.events) if self._json else self.text()
         return f"--- events or output\n{told}\n--- stderr\n{self.stderr()}\n--- status {self.process.poll()}"
+
+
+def supervisor_of(guardian: int, *others: int) -> int:
+    """The process that does the work: the guardian's only child besides `others`."""
+    (child,) = (one.pid for one in census.descendants(guardian, others) if one.parent == guardian)
+    return child
 
 
 def wait_for_file(path: Path, process: subprocess.Popen[bytes]) -> None:

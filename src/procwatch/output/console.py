@@ -76,6 +76,14 @@ class Console:
         self._told_holds: dict[str, str] = {}
         self._affected: frozenset[str] = frozenset()
 
+    def begin(self) -> None:
+        """Have what is needed to write; ProcwatchError where the system refuses it."""
+        for screen in (self._events, self.screen):
+            if screen is not None:
+                screen.begin()
+        if any(self._log_policies.values()):
+            self.logs.begin()
+
     def output(self, name: str, mode: Terminal) -> Channel:
         """A channel for one process of a unit (its full name)."""
         policy = self._log_policies[name]

@@ -88,6 +88,10 @@ class Drain:
         self._ends_in_line = False
         self._gone = False
 
+    def begin(self) -> None:
+        """Have the thread now; ProcwatchError where the system gives none."""
+        self._worker.begin()
+
     def put(self, data: bytes, *, fresh: bool = True, own: bool = False) -> bool:
         """Queue `data`; False: there was no room, and the caller settles it (`own`: it has been counted).
 

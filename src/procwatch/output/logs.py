@@ -59,6 +59,10 @@ class Logs:
         self._queue: list[tuple[Log, _Block | Callable[[], None]]] = []
         self._queued_bytes = 0
 
+    def begin(self) -> None:
+        """Have the thread now; ProcwatchError where the system gives none."""
+        self._worker.begin()
+
     def of(self, name: str, policy: LogPolicy) -> Log:
         """The log of a unit (its full name); no file is made before there is something to write."""
         if name not in self._logs:

@@ -40,6 +40,10 @@ class Screen:
         self._source: object = None
         self._is_json = False
 
+    def begin(self) -> None:
+        """Have the thread now; ProcwatchError where the system gives none."""
+        self._drain.begin()
+
     def prefix(self, name: str) -> bytes:
         """What stands before a line of `name` (a short name) at this moment."""
         return self._prefixes.of(name)

@@ -8,6 +8,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from procwatch.errors import ProcwatchError
+
+NO_THREAD = "no more threads are allowed: raise the limit (ulimit -u) or run less at once"
+
 
 class Worker:
     """`run` is the thread's work, `has_room` is asked with the lock held. `is_closing`: nothing more is taken."""
@@ -21,12 +25,24 @@ class Worker:
         self._waiting: list[Callable[[], None]] = []
         self._thread: threading.Thread | None = None
 
+    def begin(self) -> None:
+        """Have the thread now, where it can still be said that there is none to be had: ProcwatchError."""
+        with self.changed:
+            try:
+                self._have_thread()
+            except RuntimeError as error:
+                raise ProcwatchError(NO_THREAD) from error
+
     def wake(self) -> None:
         """With the lock held: there is something to do."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-            self._thread.start()
+        self._have_thread()
         self.changed.notify()
+
+    def _have_thread(self) -> None:
+        if self._thread is None:
+            thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            thread.start()
+            self._thread = thread
 
     def when_room(self, callback: Callable[[], None]) -> None:
         """Call `callback` once, on the thread, when there is room (at once if there is)."""

@@ -8,6 +8,7 @@ Rule 3: the loop ends when the planner says so, and only after nothing of what w
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -17,6 +18,7 @@ from procwatch.core import messages as msg
 from procwatch.core.planner import plan
 from procwatch.core.state import State
 from procwatch.errors import ProcwatchError
+from procwatch.output.worker import NO_THREAD
 from procwatch.runtime.hooks import Hooks
 from procwatch.runtime.instances import Instances
 from procwatch.runtime.outputs import Outputs
@@ -36,7 +38,7 @@ class Engine:
         self.state = state
         self._parts = parts
         self._queue: asyncio.Queue[msg.Event] = asyncio.Queue()
-        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="inputs")
+        self._readers = _readers()
         self._outputs = Outputs(parts.world)
         self._hooks = Hooks(parts, self._outputs, self)
         patience = Patience(parts.world.report, lambda: self.state.exit_code is not None)
@@ -175,11 +177,21 @@ class Engine:
     # --- inputs ------------------------------------------------------------------------------------------------------
 
     async def _check(self, action: msg.CheckInputs) -> None:
-        loop = asyncio.get_running_loop()
-        self.tell(await loop.run_in_executor(self._readers, self._read, action))
+        """Read in a thread: it takes as long as the disk does."""
+        checked: asyncio.Future[msg.InputsChecked] = asyncio.get_running_loop().create_future()
+        with suppress(RuntimeError):  # no further thread can be had: one of those that there are does this too
+            self._readers.submit(self._read_for, action, checked)
+        self.tell(await checked)
+
+    def _read_for(self, action: msg.CheckInputs, checked: asyncio.Future[msg.InputsChecked]) -> None:
+        try:
+            result = self._read(action)
+        except Exception as error:  # it is the loop's to tell
+            checked.get_loop().call_soon_threadsafe(_settle, checked, error)
+        else:
+            checked.get_loop().call_soon_threadsafe(_settle, checked, result)
 
     def _read(self, action: msg.CheckInputs) -> msg.InputsChecked:
-        """In a thread: it takes as long as the disk does."""
         checked = self._parts.inputs.check(action.name)
         found = (checked.digest, checked.changed, checked.touched, self._why_not_startable(action.name))
         return msg.InputsChecked(action.name, action.check, *found)
@@ -212,3 +224,22 @@ class Engine:
             outcome = msg.Failed(refused(error))
         self._parts.store.drop_changed(action.name, action.run)
         self.tell(msg.BuildFinished(action.name, action.run, outcome, self._parts.clock() - since_s))
+
+
+def _readers() -> ThreadPoolExecutor:
+    """Threads of which there is one at least: ProcwatchError where the system gives none."""
+    readers = ThreadPoolExecutor(_READERS, thread_name_prefix="inputs")
+    try:
+        readers.submit(os.getpid)
+    except RuntimeError as error:
+        raise ProcwatchError(NO_THREAD) from error
+    return readers
+
+
+def _settle(future: asyncio.Future[msg.InputsChecked], result: msg.InputsChecked | Exception) -> None:
+    if future.cancelled():
+        return
+    if isinstance(result, Exception):
+        future.set_exception(result)
+    else:
+        future.set_result(result)

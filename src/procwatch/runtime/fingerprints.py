@@ -57,7 +57,8 @@ class Fingerprints:
             return known.content
         started_ns = time.time_ns()
         content = read_content(absolute, signature)
-        self._readings[path] = _Reading(signature, event, started_ns, content)
+        if content.problem is None:  # else it is tried again: no descriptor was free, or a disk had a bad moment
+            self._readings[path] = _Reading(signature, event, started_ns, content)
         return content
 
 

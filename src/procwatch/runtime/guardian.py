@@ -45,7 +45,11 @@ def stand_guard() -> None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)
     guardian = os.getpid()
     strangers = _children(guardian)
-    child = os.fork()
+    try:
+        child = os.fork()
+    except OSError as error:
+        _tell(f"procwatch: cannot start a process: {os.strerror(error.errno or 0).lower()}; try `ulimit -u`")
+        os._exit(1)
     if child:
         _guard(child, strangers)
     # TERM is deadly until the supervisor has its own handlers, and asks `is_orphan` from then on.

@@ -31,6 +31,7 @@ from procwatch.errors import ProcwatchError
 from procwatch.runtime.notify import NotifySocket
 from procwatch.runtime.spawn import SpawnError, Spec, start
 from procwatch.runtime.tree import Forest
+from procwatch.runtime.within import within
 
 # How much of one line the `log` probe looks at; a longer one is no message to look for, but data.
 _LINE_BYTES = 64 * 1024
@@ -105,7 +106,7 @@ async def until_ready(probe: Probe, timing: ProbeTiming, target: Target) -> None
 
 async def _by_deadline(timing: ProbeTiming, event: asyncio.Event, reason: Callable[[], str]) -> None:
     try:
-        async with asyncio.timeout(timing.deadline_s):
+        async with within(timing.deadline_s):
             await event.wait()
     except TimeoutError:
         raise NotReady(reason()) from None
@@ -119,7 +120,7 @@ def _no_message(notify: NotifySocket) -> str:
 async def _try_until_ready(probe: AskedProbe, timing: ProbeTiming, target: Target) -> None:
     last: str | None = "the first try did not end in time"
     try:
-        async with asyncio.timeout(timing.deadline_s):
+        async with within(timing.deadline_s):
             while last := await try_once(probe, timing.timeout_s, target):  # noqa: ASYNC110 - nothing tells, so it is asked
                 await asyncio.sleep(timing.interval_s)
     except TimeoutError:
@@ -150,7 +151,7 @@ async def _try_run(probe: RunProbe, timeout_s: float, target: Target) -> str | N
     except SpawnError as error:
         return error.exit.words
     try:
-        async with asyncio.timeout(timeout_s):
+        async with within(timeout_s):
             exit_ = await process.wait()
     except TimeoutError:
         return f"the command did not end within {timeout_s:g} s"
@@ -183,7 +184,7 @@ class _UnreachableError(ProcwatchError):
 
 async def _try_tcp(host: str, port: int, timeout_s: float) -> str | None:
     try:
-        async with asyncio.timeout(timeout_s):
+        async with within(timeout_s):
             (await _connect(host, port)).close()
     except OSError as error:
         raise _UnreachableError(_in_words(error, _place(host, port), timeout_s)) from error
@@ -193,7 +194,7 @@ async def _try_tcp(host: str, port: int, timeout_s: float) -> str | None:
 async def _try_http(host: str, probe: HttpProbe, timeout_s: float) -> str | None:
     place = _place(host, probe.port)
     try:
-        async with asyncio.timeout(timeout_s):
+        async with within(timeout_s):
             line = await _status_line(host, probe)
     except OSError as error:
         raise _UnreachableError(_in_words(error, place, timeout_s)) from error

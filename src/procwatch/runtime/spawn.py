@@ -24,6 +24,7 @@ from typing import Literal, Protocol
 
 from procwatch.core.model import Command, Exit, StopPolicy
 from procwatch.errors import ProcwatchError
+from procwatch.runtime import descriptors
 from procwatch.runtime.census import HAS_PIDFD
 from procwatch.runtime.gate import Gate
 from procwatch.runtime.program import check_folder, explain, find_program
@@ -86,16 +87,17 @@ def start(spec: Spec, feed: Feed, forest: Forest) -> Process:
         try:
             output, childs_output = _open_pipe(ours, childs)
             stdin, childs_stdin = _open_stdin(spec, ours, childs)
-            popen = subprocess.Popen(
-                spec.argv,
-                executable=program,
-                cwd=spec.cwd,
-                env={**spec.env, MARK: mark},
-                stdin=childs_stdin,
-                stdout=childs_output,
-                stderr=childs_output,
-                start_new_session=True,
-            )
+            with descriptors.handing_on():
+                popen = subprocess.Popen(
+                    spec.argv,
+                    executable=program,
+                    cwd=spec.cwd,
+                    env={**spec.env, MARK: mark},
+                    stdin=childs_stdin,
+                    stdout=childs_output,
+                    stderr=childs_output,
+                    start_new_session=True,
+                )
         except (OSError, ValueError) as error:
             raise SpawnError(explain(error, spec.argv[0], spec.cwd / program)) from error
         ours.pop_all()
@@ -196,7 +198,7 @@ class Process:
     def _watch_for_exit(self) -> None:
         if HAS_PIDFD:
             try:
-                self._pidfd = os.pidfd_open(self.pid)
+                self._pidfd = descriptors.lift(os.pidfd_open(self.pid))
             except OSError:  # an old kernel, a sandbox, or no descriptor is free: a thread waits instead
                 self._pidfd = None
         if self._pidfd is None:
@@ -328,8 +330,9 @@ def _find_program(spec: Spec) -> str:
 def _open_pipe(ours: ExitStack, childs: ExitStack) -> tuple[int, int]:
     """A pipe that we read without blocking, and as large as one read of it."""
     output, childs_output = os.pipe()
-    ours.callback(os.close, output)
     childs.callback(os.close, childs_output)
+    output = descriptors.lift(output)
+    ours.callback(os.close, output)
     os.set_blocking(output, False)
     if hasattr(fcntl, "F_SETPIPE_SZ"):
         with suppress(OSError):  # the user's share of pipe memory is used up: a pipe of the usual size does too
@@ -342,6 +345,7 @@ def _open_stdin(spec: Spec, ours: ExitStack, childs: ExitStack) -> tuple[int | N
     if spec.stdin == "null":
         return None, subprocess.DEVNULL
     childs_stdin, stdin = os.pipe()
-    ours.callback(os.close, stdin)
     childs.callback(os.close, childs_stdin)
+    stdin = descriptors.lift(stdin)
+    ours.callback(os.close, stdin)
     return stdin, childs_stdin

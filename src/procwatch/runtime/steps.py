@@ -16,6 +16,7 @@ from procwatch.core.model import Exit
 from procwatch.runtime.assigned import result
 from procwatch.runtime.spawn import Process, Sink, SpawnError, Spec, start
 from procwatch.runtime.tree import Forest
+from procwatch.runtime.within import within
 
 # A service's hook that hangs is stopped after so long (issue 3: "after 60 s for a service's").
 HOOK_LIMIT_S = 60.0
@@ -48,7 +49,7 @@ async def run_build(
     """
     run = _Run(sink_for, forest)
     try:
-        async with asyncio.timeout(timeout_s):
+        async with within(timeout_s):
             failed = await run.go(steps)
     except TimeoutError:
         failed = Failed(Exit(_TIMED_OUT, f"timed out after {timeout_s:g} s"), run.step)

@@ -1,0 +1,68 @@
+"""How many files procwatch may have open: room for all its services, and a reserve that none of them gets.
+
+Rule 1: what is started has the limit that procwatch itself was started with, from its first instruction on.
+Rule 2: no process is started with the last descriptors: without any, procwatch could not see what to stop, or which
+        files have changed.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+# A walk through folders, a survey of processes and the answer to a client take one or two at a time each.
+RESERVE = 32
+# What one unit holds while it runs: its output, its end, its standard input, its log file, a probe's connection.
+_PER_UNIT = 5
+
+# The limit that was found; None as long as it has not been raised.
+_inherited: int | None = None
+
+
+def make_room(units: int) -> None:
+    """Raise the limit, as far as the system allows, if so many running units could need more."""
+    global _inherited  # noqa: PLW0603 - a process has one limit
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = RESERVE + _PER_UNIT * units
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    limit = soft + wanted if hard == resource.RLIM_INFINITY else min(soft + wanted, hard)
+    if limit < 2 * soft:
+        return  # what is kept for long goes above the old limit (`lift`), where there would be less room than below
+    with suppress(OSError, ValueError):  # macOS has a second limit; what cannot be had is told by the start that fails
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+        _inherited = soft
+
+
+def lift(descriptor: int) -> int:
+    """The same one under a number above the limit that is handed on, for one that is kept as long as a process runs.
+
+    So there is always a number free below that limit. Raises OSError (EMFILE) when only the reserve is left.
+    """
+    if _inherited is not None:
+        low, descriptor = descriptor, fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _inherited)
+        os.close(low)
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    # The system gives the lowest free number, so all below it are in use.
+    if soft != resource.RLIM_INFINITY and descriptor >= soft - RESERVE:
+        os.close(descriptor)
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    return descriptor
+
+
+@contextmanager
+def handing_on() -> Iterator[None]:
+    """Inside, this process has the limit that it found, and hands it on to what it starts."""
+    if _inherited is None:
+        yield
+        return
+    raised, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_inherited, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
