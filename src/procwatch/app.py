@@ -25,8 +25,10 @@ from procwatch.runtime.engine import Engine
 from procwatch.runtime.gate import Gate
 from procwatch.runtime.guardian import is_orphan
 from procwatch.runtime.inputs import Inputs
+from procwatch.runtime.journal import Journal
 from procwatch.runtime.parts import Parts
 from procwatch.runtime.store import FOLDER, Store
+from procwatch.runtime.strays import end_strays
 from procwatch.runtime.tree import Forest
 from procwatch.runtime.watcher import Watcher
 
@@ -77,7 +79,11 @@ async def _supervise(
 ) -> int:
     become_subreaper()
     descriptors.make_room(len(project.units))
-    forest = Forest(console.report, Gate(console.screen, console.logs))
+    journal = Journal(store.folder / "processes.jsonl", console.report)
+    await end_strays(journal.earlier, console.report)
+    if store.is_kept:
+        journal.begin()
+    forest = Forest(console.report, Gate(console.screen, console.logs), journal)
     inputs = Inputs(project, definitions)
     surroundings = Surroundings(project, os.environ, Assigner(Path(project.folder), store), console.color)
     watching = options.watch and any(_is_watched(project))
@@ -89,6 +95,7 @@ async def _supervise(
     try:
         return await engine.run()
     finally:
+        journal.close(left=any(tree.members for tree in forest.trees))
         watch.cancel()
         await asyncio.wait([watch])
 

@@ -12,7 +12,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -174,6 +175,15 @@ async def variable_of(pid: int, name: str) -> str | None:
     return next((os.fsdecode(entry[len(start) :]) for entry in entries if entry.startswith(start)), None)
 
 
+def prints_into(pid: int) -> frozenset[str]:
+    """What its standard output and error are, as the system names them: `pipe:[123]`, or a path."""
+    found = set()
+    for number in (1, 2):
+        with suppress(OSError):  # it has ended, has closed it, or belongs to another user
+            found.add(os.readlink(f"/proc/{pid}/fd/{number}"))  # noqa: PTH115 - no path: a name of the system's own
+    return frozenset(found)
+
+
 def catches(member: Member, number: int) -> bool:
     """Whether a process has set a handler for a signal; False where that cannot be known."""
     try:
@@ -198,6 +208,18 @@ def send(member: Member, number: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def send_all(members: Iterable[Member], number: int) -> list[Member]:
+    """Signal each of them that is there and may be signalled; gives those that got it."""
+    return [member for member in members if _try_send(member, number)]
+
+
+def _try_send(member: Member, number: int) -> bool:
+    try:
+        return send(member, number)
+    except PermissionError:
+        return False
 
 
 def may_signal(member: Member) -> bool:
@@ -229,8 +251,22 @@ async def gone(member: Member) -> None:
         os.close(descriptor)
 
 
+async def all_gone(members: Iterable[Member]) -> None:
+    """One after the other, so that a tree of a thousand processes needs one descriptor."""
+    for member in members:
+        await gone(member)
+
+
 async def _is_there(member: Member) -> bool:
-    seen = look_up(member.pid) if HAS_PROC else (await scan()).get(member.pid)
+    if HAS_PROC:
+        return is_alive(member)
+    seen = (await scan()).get(member.pid)
+    return seen is not None and not seen.zombie
+
+
+def is_alive(member: Member) -> bool:
+    """Whether this process runs; where there is no /proc that cannot be told from its id."""
+    seen = look_up(member.pid)
     return seen is not None and seen == member and not seen.zombie
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-import secrets
 import signal
 import subprocess
 import sys
@@ -82,7 +81,7 @@ def start(spec: Spec, feed: Feed, forest: Forest) -> Process:
     It is given `spec.env` and, besides, the mark by which its tree is known (PROCWATCH_TREE).
     """
     program = _find_program(spec)
-    mark = secrets.token_hex(8)
+    mark = forest.new_mark()
     with ExitStack() as ours, ExitStack() as childs:
         try:
             output, childs_output = _open_pipe(ours, childs)
@@ -103,7 +102,7 @@ def start(spec: Spec, feed: Feed, forest: Forest) -> Process:
         ours.pop_all()
     name = spec.env.get("PROCWATCH_NAME") or spec.argv[0]
     shell_argv = spec.argv if isinstance(spec.command, str) else ()
-    tree = forest.plant(popen.pid, Identity(name, mark, spec.stop, shell_argv))
+    tree = forest.plant(popen.pid, Identity(name, mark, spec.stop, shell_argv, os.fstat(output).st_ino))
     return Process(popen, tree, forest, _Pipe(output, feed, stdin, forest.gate))
 
 

@@ -51,6 +51,11 @@ class Store:
         self._drop_lists()
         self._read()
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether the folder could be written until now; that it cannot has been told."""
+        return not self._broken
+
     def _take_lock(self) -> None:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

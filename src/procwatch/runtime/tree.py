@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import signal
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from procwatch.core.model import StopPolicy
 from procwatch.runtime import census
 from procwatch.runtime.gate import Gate
+from procwatch.runtime.journal import Journal, Leader
 from procwatch.runtime.oom import OomKills
 
 # The variable that tells which tree a process comes from. It differs with every start, where PROCWATCH_NAME and
@@ -30,13 +32,15 @@ KILL_LIMIT_S = 10.0
 class Identity:
     """What a tree is known by: its `name` in messages, the `mark` in its environment, how it ends at the last.
 
-    `shell_argv` is what its leader was started as when that is the project's shell, else empty.
+    `shell_argv` is what its leader was started as when that is the project's shell, else empty; `pipe` is the inode of
+    the pipe that it prints into.
     """
 
     name: str
     mark: str
     stop: StopPolicy
     shell_argv: tuple[str, ...]
+    pipe: int = 0
 
 
 class Tree:
@@ -84,13 +88,13 @@ class Tree:
         try:
             async with asyncio.timeout(KILL_LIMIT_S):
                 while left := await self.look_surely():
-                    await _all_gone(self._strike())
+                    await census.all_gone(self._strike())
                     if not any(census.may_signal(member) for member in left):
                         break  # all of it is another user's: another round would change nothing
         except TimeoutError:
             left = await self.look()  # what hangs is told below
         for member in left:
-            self._forest.tell(self._complaint(member))
+            self._forest.tell(complaint(self.identity.name, member))
         return not left
 
     async def signal_program(self, number: int) -> bool:
@@ -99,9 +103,9 @@ class Tree:
         A shell that has set a trap for it gets it itself. False when there was nobody to tell, or nobody who may be.
         """
         if not self._leader_is_shell() or census.catches(self.leader, number):
-            return bool(_send_all({self.leader}, number))
+            return bool(census.send_all({self.leader}, number))
         children = {member for member in await self.look() if member.parent == self.leader.pid}
-        return bool(_send_all(children, number))
+        return bool(census.send_all(children, number))
 
     async def _ask(self, policy: StopPolicy) -> None:
         """Tell everybody who is to be told, each once, and return when all of them are gone."""
@@ -115,7 +119,7 @@ class Tree:
         while members := await self.look_surely():
             _tell(members - told, number)
             told |= members
-            await _all_gone(members)
+            await census.all_gone(members)
 
     def _tell_first(
         self, policy: StopPolicy, members: frozenset[census.Member], number: int
@@ -141,7 +145,7 @@ class Tree:
         """SIGKILL to the group and to every known member; gives those that got it."""
         self.was_struck = True
         self._send_group(signal.SIGKILL)
-        return _send_all(self.members, signal.SIGKILL)
+        return census.send_all(self.members, signal.SIGKILL)
 
     def _send_group(self, number: int) -> None:
         """Signal the group as long as its id is surely its own, which it is until the leader has been waited for."""
@@ -150,45 +154,32 @@ class Tree:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.leader.pid, number)
 
-    def _complaint(self, member: census.Member) -> str:
-        reason = "it hangs in the kernel" if census.may_signal(member) else "it belongs to another user"
-        name = census.command_name(member.pid)
-        return f"{self.identity.name}: process {member.pid} ({name}) cannot be ended: {reason}"
 
-
-async def _all_gone(members: Iterable[census.Member]) -> None:
-    """One after the other, so that a tree of a thousand processes needs one descriptor."""
-    for member in members:
-        await census.gone(member)
+def complaint(name: str, member: census.Member) -> str:
+    """Why this process of a tree is still there after it was killed."""
+    reason = "it hangs in the kernel" if census.may_signal(member) else "it belongs to another user"
+    return f"{name}: process {member.pid} ({census.command_name(member.pid)}) cannot be ended: {reason}"
 
 
 def _tell(members: Iterable[census.Member], number: int) -> None:
     """Signal each of them, and wake it: a stopped process would hear the signal only when it goes on."""
-    _send_all(_send_all(members, number), signal.SIGCONT)
-
-
-def _send_all(members: Iterable[census.Member], number: int) -> list[census.Member]:
-    """Signal each of them; gives those that got it."""
-    return [member for member in members if _try_send(member, number)]
-
-
-def _try_send(member: census.Member, number: int) -> bool:
-    try:
-        return census.send(member, number)
-    except PermissionError:  # `kill` tells of it at the end, if it is still there then
-        return False
+    census.send_all(census.send_all(members, number), signal.SIGCONT)
 
 
 class Forest:
     """All trees of this process, and which process belongs to which of them.
 
     It waits for every child of this process that is not a leader: nothing else here may start children and wait for
-    them. `tell` gets a line in words for each process that cannot be ended; `gate` says when their output may be read.
+    them. `tell` gets a line in words for each process that cannot be ended; `gate` says when their output may be read;
+    `journal` keeps what is started for the next supervisor.
     """
 
-    def __init__(self, tell: Callable[[str], None], gate: Gate | None = None) -> None:
+    def __init__(self, tell: Callable[[str], None], gate: Gate | None = None, journal: Journal | None = None) -> None:
         self.tell = tell
         self.gate = gate
+        self._journal = journal
+        self._marks_made = 0
+        self._token = journal.token if journal else secrets.token_hex(8)
         self.oom_kills: Callable[[], int] = OomKills()
         self._trees: list[Tree] = []
         # The newest tree of each leader's id, as long as the id is used by the leader, its group or its session.
@@ -204,12 +195,19 @@ class Forest:
         """The trees of which something may be alive, the oldest first."""
         return tuple(self._trees)
 
+    def new_mark(self) -> str:
+        """What a tree that is about to be started is to have in its environment (MARK)."""
+        self._marks_made += 1
+        return f"{self._token}-{self._marks_made}"
+
     def plant(self, pid: int, identity: Identity) -> Tree:
         """A new tree, whose leader has just been started and not been waited for."""
         tree = Tree(self, census.look_up(pid) or census.Member(pid, 0), identity)
         self._trees.append(tree)
         self._by_leader[pid] = tree
         self._uncollected.add(pid)
+        if self._journal is not None:
+            self._journal.add(Leader(identity.name, tree.leader, identity.mark, identity.pipe))
         return tree
 
     def is_uncollected(self, tree: Tree) -> bool:
@@ -252,7 +250,7 @@ class Forest:
         """Kill every orphan that this process has adopted: at the end nothing of what it started is anybody else's."""
         async with asyncio.timeout(KILL_LIMIT_S):
             while orphans := await self._orphans():
-                await _all_gone(_send_all(orphans, signal.SIGKILL))
+                await census.all_gone(census.send_all(orphans, signal.SIGKILL))
 
     async def _orphans(self) -> set[census.Member]:
         self.reap()
@@ -319,7 +317,10 @@ class Forest:
         for tree in asked_for:
             tree.members = frozenset(member for member, owner in owned.items() if owner is tree)
         self._known = owned
-        self._trees = [tree for tree in self._trees if not self._is_gone(tree)]
+        gone = {tree for tree in self._trees if self._is_gone(tree)}
+        self._trees = [tree for tree in self._trees if tree not in gone]
+        if self._journal is not None:
+            self._journal.forget(tree.identity.mark for tree in gone)
         for tree in asked_for:
             tree.was_empty = not tree.members
         self._by_leader = {pid: tree for pid, tree in self._by_leader.items() if pid in used}
