@@ -16,6 +16,7 @@ from procwatch.core import messages as msg
 from procwatch.core import names
 from procwatch.core.model import Project
 from procwatch.core.planner import initial, taking_part
+from procwatch.errors import ConfigError
 from procwatch.output.console import Console, Look
 from procwatch.runtime import descriptors
 from procwatch.runtime.assigned import Assigner
@@ -50,7 +51,14 @@ class Options:
 
 
 def run(loaded: Loaded, options: Options) -> int:
-    """Run the project until it is stopped; the exit status."""
+    """Run the project until it is stopped; the exit status. ConfigError where its `isolation` is not possible here."""
+    if loaded.project.isolation == "pidns":
+        from procwatch.runtime import namespace  # noqa: PLC0415 - few need it
+
+        try:
+            namespace.enter()
+        except namespace.IsolationError as error:
+            raise ConfigError((loaded.problem(("project", "isolation"), f"project: {error}"),)) from error
     return asyncio.run(_run(loaded, options))
 
 
@@ -81,7 +89,8 @@ async def _supervise(
     descriptors.make_room(len(project.units))
     journal = Journal(store.folder / "processes.jsonl", console.report)
     await end_strays(journal.earlier, console.report)
-    if store.is_kept:
+    # In a namespace nothing can be left, and the ids that the file tells of mean nothing.
+    if store.is_kept and project.isolation == "tree":
         journal.begin()
     forest = Forest(console.report, Gate(console.screen, console.logs), journal)
     inputs = Inputs(project, definitions)

@@ -31,6 +31,14 @@ def need_linux() -> None:
         pytest.skip("only Linux has this")
 
 
+def need_namespaces() -> None:
+    """Skip the test where this user may not make namespaces, as in most containers."""
+    need_linux()
+    command = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc", "true"]
+    if shutil.which("unshare") is None or subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        pytest.skip("no namespaces can be made here")
+
+
 def need_crates(folder: Path) -> None:
     """Skip the test unless the crates of this folder's Cargo.lock are on the machine."""
     need_commands("cargo")

@@ -207,7 +207,7 @@ def test_a_wrong_key_of_a_service(tmp_path: Path, key: str, said: str) -> None:
         ("[project]\nname = 'a b'\n", '2:8: project: "a b" is not a name: a name begins with a letter or digit'),
         ("[project]\njobs = 0\n", "2:8: project: jobs must be a whole number from 1 to 10000, not 0"),
         ("[project]\nshell = []\n", "2:9: project: shell must be a list with something in it, not an empty list"),
-        ("[project]\nisolation = 'tree'\n", '2:1: project: "isolation" is not supported yet'),
+        ("[project]\nisolation = 'vm'\n", '2:13: project: isolation must be "tree" or "pidns", not "vm"'),
         ("[project]\nenv_file = ['a.env']\n", "2:13: project: env_file: a.env: no such file"),
         ("[project]\nprocfile = 'P'\n", "2:12: project: procfile: P: no such file"),
         (

@@ -14,6 +14,7 @@ from pathlib import Path
 from procwatch.config.check import EnoughError, Findings, check, inside
 from procwatch.config.expand import expand_document
 from procwatch.config.layers import UNIT_KINDS, Layers, long_form, overlay
+from procwatch.config.locate import KeyPath
 from procwatch.config.patterns import check_patterns
 from procwatch.config.procfile import (
     DEFAULT_BASE_PORT,
@@ -51,6 +52,11 @@ class Loaded:
     files: tuple[Path, ...]
     document: Document
     expanded: Document
+    layers: Layers
+
+    def problem(self, path: KeyPath, message: str) -> Problem:
+        """What turns out to be wrong with a key only when the project is run."""
+        return self.layers.problem(path, message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +180,7 @@ def _understand(request: _Request, folder: Path, document: Document, findings: F
     files = [source.path for source in findings.layers.sources]
     files += [procfile.text.path] if procfile else []
     warnings = _warnings(made, folder, procfile, findings)
-    return Loaded(made, warnings, (*files, *variables.read), whole, all_expanded)
+    return Loaded(made, warnings, (*files, *variables.read), whole, all_expanded, findings.layers)
 
 
 def _expand_and_check(document: Document, variables: Variables, findings: Findings) -> tuple[Document, Document]:

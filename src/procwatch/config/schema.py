@@ -44,7 +44,7 @@ from procwatch.config.fields import (
     later,
 )  # fmt: skip
 from procwatch.config.layers import ASKED_KINDS, PROBE_KINDS
-from procwatch.core.model import WatchEngine
+from procwatch.core.model import Isolation, WatchEngine
 
 Terminal = Annotated[Literal["all", "on-failure", "none"], OneOf()]
 
@@ -79,7 +79,12 @@ class ProjectTable(Table):
     )
     env: Variables = key("Environment variables for every command.", default={})
     jobs: Count | None = key("How many builds run at once. Default: the number of processors.")
-    isolation: Later = later("How processes are kept from escaping.")
+    isolation: Annotated[Isolation, OneOf()] = key(
+        'What keeps processes from outliving procwatch. "tree": a guardian process, which ends them; "pidns" (Linux): '
+        "besides, all of them are in a namespace of process ids, which the kernel ends with procwatch, also when both "
+        "of its processes are killed at once (docs/processes.md).",
+        default="tree",
+    )
     default: list[FilledText] = key(
         "What a bare `procwatch start` starts. If empty: every service with autostart.",
         default=[],

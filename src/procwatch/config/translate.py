@@ -95,6 +95,7 @@ def translate(file: WatchToml, scope: Scope, env_files: tuple[str, ...]) -> Proj
         env=project.env,
         env_files=env_files,
         jobs=project.jobs or os.cpu_count() or 1,
+        isolation=project.isolation,
         watch=_watch(scope, file),
     )
 

@@ -222,6 +222,7 @@ class Service(Unit):
     autostart: bool = True
 
 
+Isolation = Literal["tree", "pidns"]
 WatchEngine = Literal["auto", "inotify", "watchfiles", "poll"]
 
 
@@ -254,6 +255,7 @@ class Project:
     env: Mapping[str, str] = field(default_factory=dict)
     env_files: tuple[str, ...] = ()
     jobs: int = 1
+    isolation: Isolation = "tree"
     watch: WatchSettings = WatchSettings()
 
     @property

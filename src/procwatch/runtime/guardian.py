@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import time
+from typing import NoReturn
 
 # PR_SET_PDEATHSIG and PR_SET_CHILD_SUBREAPER of prctl(2).
 _SET_PDEATHSIG = 1
@@ -21,8 +22,8 @@ _SET_CHILD_SUBREAPER = 36
 # of a terminal goes to the session's first process alone, which may be this one.
 _SI_KERNEL = 128
 _KEYS = frozenset({signal.SIGINT, signal.SIGQUIT})
-_PASSED_ON = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT})
-_HEARD = _PASSED_ON | {signal.SIGCHLD}
+PASSED_ON = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT})
+HEARD = PASSED_ON | {signal.SIGCHLD}
 # What is still there after so long hangs in the kernel, or belongs to another user.
 _KILL_LIMIT_S = 10.0
 _ROUND_S = 0.005
@@ -42,7 +43,7 @@ def stand_guard() -> None:
     libc = ctypes.CDLL(None)
     if libc.prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
     guardian = os.getpid()
     strangers = _children(guardian)
     try:
@@ -51,12 +52,10 @@ def stand_guard() -> None:
         _tell(f"procwatch: cannot start a process: {os.strerror(error.errno or 0).lower()}; try `ulimit -u`")
         os._exit(1)
     if child:
-        _guard(child, strangers)
-    # TERM is deadly until the supervisor has its own handlers, and asks `is_orphan` from then on.
-    libc.prctl(_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() != guardian:
-        os.kill(os.getpid(), signal.SIGKILL)
+        guard(child, strangers)
     _guardian = guardian
+    # TERM is deadly until the supervisor has its own handlers, and asks `is_orphan` from then on.
+    die_with_guardian(signal.SIGTERM)
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
@@ -65,12 +64,24 @@ def front_pid() -> int:
     return os.getpid() if _guardian is None else _guardian
 
 
+def die_with_guardian(number: signal.Signals) -> None:
+    """Have the kernel send this signal when the guardian ends; end at once if it has ended already."""
+    if _guardian is None:
+        return
+    ctypes.CDLL(None).prctl(_SET_PDEATHSIG, number, 0, 0, 0)
+    if is_orphan():
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def is_orphan() -> bool:
-    """Whether this process had a guardian, and that has been killed."""
-    return _guardian is not None and os.getppid() != _guardian
+    """Whether this process had a guardian, and that has been killed.
+
+    A parent of id 0 is outside of the namespace that this process is the first one of, and ends together with it.
+    """
+    return _guardian is not None and os.getppid() not in (_guardian, 0)
 
 
-def _guard(child: int, strangers: frozenset[int]) -> None:
+def guard(child: int, strangers: frozenset[int] = frozenset()) -> NoReturn:
     """Pass signals on until the child has ended, end what it has left, and end as it did.
 
     `strangers` are children that were there before: `sh -c 'agent & exec procwatch start'` is no reason to end agent.
@@ -78,13 +89,13 @@ def _guard(child: int, strangers: frozenset[int]) -> None:
     _let_go()
     code = os.waitstatus_to_exitcode(_wait_for(child))
     left = _end_all(strangers)
-    if code < 0 and -code not in _PASSED_ON:
+    if code < 0 and -code not in PASSED_ON:
         ended = "what it had started cannot be ended" if left else "what it had started has been ended"
         _tell(f"procwatch was killed by {signal.Signals(-code).name}; {ended}")
-    if code < 0 and -code in _PASSED_ON:
+    if code < 0 and -code in PASSED_ON:
         # Ended by the signal itself, as a shell wants to know: a script that was interrupted must not go on.
         signal.signal(-code, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HEARD)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)
         os.kill(os.getpid(), -code)
     os._exit(code if code >= 0 else 128 - code)
 
@@ -100,9 +111,9 @@ def _let_go() -> None:
 def _wait_for(child: int) -> int:
     """The status with which the child has ended. It is waited for here alone, so its id is its own until then."""
     while True:
-        heard = signal.sigwaitinfo(_HEARD)
+        heard = signal.sigwaitinfo(HEARD)
         by_key = heard.si_signo in _KEYS and heard.si_code == _SI_KERNEL
-        if heard.si_signo in _PASSED_ON and not by_key:
+        if heard.si_signo in PASSED_ON and not by_key:
             os.kill(child, heard.si_signo)
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
