@@ -15,7 +15,7 @@ import pytest
 
 from procwatch.runtime import census, journal
 from tests.behaviour.conftest import Start
-from tests.behaviour.test_guardian import PROCESSES, ends, pids, running, supervisor_of
+from tests.behaviour.test_guardian import PROCESSES, ends, pids, running
 from tests.rig.live import Live, clean_environment, write
 from tests.rig.needs import need_linux
 from tests.rig.obey import alive
@@ -42,7 +42,7 @@ def innocent() -> Iterator[subprocess.Popen[bytes]]:
 
 def kill_both(live: Live) -> None:
     """Guardian and supervisor, with nothing in between: the first is stopped, so that it cannot notice."""
-    supervisor = supervisor_of(live.process.pid)
+    supervisor = live.supervisor()
     os.kill(live.process.pid, signal.SIGSTOP)
     os.kill(supervisor, signal.SIGSTOP)
     os.kill(live.process.pid, signal.SIGKILL)
