@@ -52,11 +52,15 @@ socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b"READY=1", os.environ["
 SERVICES = 5
 
 
-def holds(live: Live) -> tuple[int, int, int]:
-    """Descriptors, threads and children of the supervisor, when it is at rest."""
+# Its own, and four at most that read files: these are begun when they are needed.
+MOST_THREADS = 12
+
+
+def holds(live: Live) -> tuple[int, int]:
+    """Descriptors and children of the supervisor."""
     place = Path(f"/proc/{live.supervisor()}")
     children = (place / f"task/{place.name}/children").read_text().split()
-    return len(list((place / "fd").iterdir())), len(list((place / "task").iterdir())), len(children)
+    return len(list((place / "fd").iterdir())), len(children)
 
 
 def memory_kib(pid: int) -> int:
@@ -78,12 +82,13 @@ def restarted(project: Path, start: Start, last: int) -> Live:
 def test_a_thousand_restarts_leave_nothing_open(project: Path, start: Start) -> None:
     live = restarted(project, start, 4)
     # A probe that runs just now holds some: the least of many looks is what there is at rest.
-    rest = tuple(min(counts) for counts in zip(*(holds(live) for _ in range(50)), strict=True))
+    rest = min(holds(live) for _ in range(50))
     few_kib = memory_kib(live.supervisor())
     assert live.stop() == 130
     live = restarted(project, start, 200)
     assert len(live.seen("service_started")) == 1000
-    live.until(lambda: holds(live) == rest, f"the same descriptors, threads, children as after 20 starts: {rest}")
+    live.until(lambda: holds(live) <= rest, f"the descriptors and children that there were after 20 starts: {rest}")
+    assert len(list(Path(f"/proc/{live.supervisor()}/task").iterdir())) <= MOST_THREADS
     assert memory_kib(live.supervisor()) < few_kib + 8 * 1024
 
 
