@@ -7,7 +7,6 @@ import os
 import signal
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from procwatch.core import names
 from procwatch.core.model import Project
 from procwatch.core.planner import initial, taking_part
 from procwatch.errors import ConfigError
+from procwatch.frozen import frozen
 from procwatch.output.console import Console, Look
 from procwatch.runtime import descriptors
 from procwatch.runtime.assigned import Assigner
@@ -39,7 +39,7 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SAME_SIGNAL_S = 0.2
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Options:
     """What the command line asks of a start."""
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
+
+from procwatch.frozen import frozen
 
 
 class ExitCode(IntEnum):
@@ -38,7 +39,7 @@ def _visible(line: str) -> str:
     return "".join(char if char.isprintable() or char in "\t\u3000" else "\ufffd" for char in line.translate(pictures))
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@frozen
 class Location:
     """A place in a text file; `line` and `column` count from 1, `width` is how many columns the squiggle marks."""
 
@@ -48,7 +49,7 @@ class Location:
     width: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Problem:
     """One thing that is wrong, where it stands and what the line says. Without a `location`, the text alone."""
 

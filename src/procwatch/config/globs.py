@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from procwatch.errors import ProcwatchError
+from procwatch.frozen import frozen
 
 # Nested braces multiply; more than this is a mistake or an attack, and would take minutes to match.
 _MAX_EXPANSIONS = 1000
@@ -79,7 +79,7 @@ def _choices(text: str, begin: int) -> tuple[int, list[str]]:
 # --- entries of lists ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Glob:
     """One pattern in gitignore syntax. It leads `ups` folders up; `regex` matches a path as seen from there.
 
@@ -201,7 +201,7 @@ def _gitignore(text: str) -> tuple[bool | None, re.Pattern[str] | None]:
 # --- ignore files ----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Line:
     """One line of an ignore file. Unlike the lists in watch.toml it matches a path itself, not what is below it."""
 

@@ -7,20 +7,21 @@ Rule 2: a `Notice` is the one public form of "something happened": text, `--json
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from procwatch.core.model import Exit
+from procwatch.frozen import frozen
 
 # --- events: what happened -------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Begun:
     """The watcher is armed and the effects are ready: the first plan can be made."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FilesChanged:
     """A batch of changes ended.
 
@@ -35,7 +36,7 @@ class FilesChanged:
     definitions: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class InputsChecked:
     """The content of a unit's inputs: `digest` of it, and the paths whose content differs from the check before.
 
@@ -51,12 +52,12 @@ class InputsChecked:
     problem: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Succeeded:
     """A run whose every step exited with 0."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Failed:
     """A run that ended otherwise; `step` is what failed: "run", "pre_build", "post_build"."""
 
@@ -64,7 +65,7 @@ class Failed:
     step: str = "run"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Cancelled:
     """A run that was stopped because procwatch asked for it."""
 
@@ -72,7 +73,7 @@ class Cancelled:
 Outcome = Succeeded | Failed | Cancelled
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BuildFinished:
     """A run ended, and with any other outcome than success all that it had started is gone."""
 
@@ -82,7 +83,7 @@ class BuildFinished:
     duration_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HookFinished:
     """The `pre_start` hooks for an instance have ended; `exit` is of the first that failed, else of the last."""
 
@@ -91,7 +92,7 @@ class HookFinished:
     exit: Exit
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class InstanceStarted:
     """An instance's process exists."""
 
@@ -100,7 +101,7 @@ class InstanceStarted:
     pid: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class InstanceReady:
     """Its probe has succeeded."""
 
@@ -108,7 +109,7 @@ class InstanceReady:
     instance: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class InstanceNotReady:
     """Its probe has not succeeded by the deadline; `reason` is what the last try met."""
 
@@ -117,7 +118,7 @@ class InstanceNotReady:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class InstanceUnhealthy:
     """Its health probe has failed as often in a row as is allowed; told again at each further try that fails.
 
@@ -130,7 +131,7 @@ class InstanceUnhealthy:
     ill_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class InstanceLeaving:
     """It has said that it is about to end by itself (STOPPING=1)."""
 
@@ -138,7 +139,7 @@ class InstanceLeaving:
     instance: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class InstanceEnded:
     """Its leader has ended and nothing of its tree is left. Also the answer to a start that was impossible."""
 
@@ -147,7 +148,7 @@ class InstanceEnded:
     exit: Exit
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TimerFired:
     """The time that `SetTimer` asked for has passed; an older `timer` number is dropped."""
 
@@ -155,7 +156,7 @@ class TimerFired:
     timer: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StopAsked:
     """End everything in order. `exit_code` is what procwatch is to end with."""
 
@@ -170,7 +171,7 @@ Event = (
 # --- actions: what to do ---------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CheckInputs:
     """Read the inputs of a unit; answered by `InputsChecked`."""
 
@@ -178,7 +179,7 @@ class CheckInputs:
     check: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StartBuild:
     """Run pre_build, run, post_build; answered by `BuildFinished`. `changed`: the paths that caused it."""
 
@@ -187,7 +188,7 @@ class StartBuild:
     changed: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StopBuild:
     """Stop the run and its whole tree; it answers `BuildFinished` as `Cancelled`."""
 
@@ -195,7 +196,7 @@ class StopBuild:
     run: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RunHook:
     """Run the commands of a hook. `pre_start` is answered by `HookFinished`; the others are only told of."""
 
@@ -207,14 +208,14 @@ class RunHook:
     changed: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StopHook:
     """Stop the `pre_start` hooks that run for this unit; nothing answers."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StartInstance:
     """Start a service; answered by `InstanceStarted`, `InstanceReady` or `InstanceNotReady`, then `InstanceEnded`.
 
@@ -226,7 +227,7 @@ class StartInstance:
     changed: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StopInstance:
     """`pre_stop`, the stop signal, the grace, the kill, `post_stop`; answered by `InstanceEnded`."""
 
@@ -235,7 +236,7 @@ class StopInstance:
     changed: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SignalInstance:
     """Send the reload signal to an instance (`switch = "signal"`); nothing answers."""
 
@@ -244,7 +245,7 @@ class SignalInstance:
     signal: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SetTimer:
     """Answer with `TimerFired` after `delay_s` seconds."""
 
@@ -253,7 +254,7 @@ class SetTimer:
     delay_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Remember:
     """Keep for the next start what a build last succeeded with; `clean`: nothing has disturbed it since."""
 
@@ -263,7 +264,7 @@ class Remember:
     run: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class End:
     """Nothing is left to do: leave with this exit status."""
 
@@ -278,7 +279,7 @@ EventName = Literal[
 ]  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Notice:
     """Something happened that a user or a program may want to know.
 

@@ -7,8 +7,10 @@ Rule 2: `config` makes it, nobody changes it; a changed watch.toml makes a new P
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Literal
+
+from procwatch.frozen import frozen
 
 # A string goes through the project's shell; a tuple is one program and its arguments.
 Command = str | tuple[str, ...]
@@ -16,7 +18,7 @@ Command = str | tuple[str, ...]
 Terminal = Literal["all", "on-failure", "none"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Exit:
     """How a process ended: `code` as a shell would give it (128 + n for signal n), and the same in words.
 
@@ -33,7 +35,7 @@ class Exit:
         return self.code == 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Need:
     """One entry of `needs`, resolved to a full name.
 
@@ -46,7 +48,7 @@ class Need:
     until: Literal["ready", "started"] = "ready"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StopPolicy:
     """How a process tree is asked to end before it is killed; `signal` is a name such as "SIGTERM"."""
 
@@ -55,7 +57,7 @@ class StopPolicy:
     to: Literal["leader", "group"] = "leader"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RestartPolicy:
     """What follows when a service ends by itself; delays in seconds, doubling from `min_delay_s`."""
 
@@ -65,7 +67,7 @@ class RestartPolicy:
     stable_s: float = 10.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LogPolicy:
     """Output is kept in a file: at `max_bytes` a new one is begun, `keep` older ones stay."""
 
@@ -73,7 +75,7 @@ class LogPolicy:
     keep: int = 3
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ProbeTiming:
     """Seconds between tries, for one try, and for all of them."""
 
@@ -82,7 +84,7 @@ class ProbeTiming:
     deadline_s: float = 30.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HttpProbe:
     """Ready when a GET answers 2xx or 3xx, or just `status`. `host` None: the loopback addresses."""
 
@@ -93,7 +95,7 @@ class HttpProbe:
     tls: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TcpProbe:
     """Ready when a connection is taken. `host` None: the loopback addresses."""
 
@@ -101,26 +103,26 @@ class TcpProbe:
     host: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RunProbe:
     """Ready when the command exits with 0."""
 
     command: Command
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LogProbe:
     """Ready when the regular expression is found in one line of output."""
 
     pattern: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NotifyProbe:
     """Ready when the service sends READY=1 to $NOTIFY_SOCKET (sd_notify)."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DelayProbe:
     """Ready when it has run for so many seconds without ending."""
 
@@ -135,7 +137,7 @@ Probe = AskedProbe | LogProbe | NotifyProbe | DelayProbe
 DEFAULT_READY = DelayProbe(0.1)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Health:
     """What a ready instance is asked every `interval_s`: after `failures` tries in a row that failed it is restarted.
 
@@ -152,7 +154,7 @@ BuildHook = Literal["pre_build", "post_build", "build_failed"]
 ServiceHook = Literal["pre_start", "post_start", "pre_stop", "post_stop", "crashed"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Unit:
     """What builds and services have in common. `name` is the full one: "build.api".
 
@@ -190,7 +192,7 @@ class Unit:
         return tuple(need for need in self.needs if need.name.startswith("service."))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Build(Unit):
     """A command that runs and ends."""
 
@@ -203,7 +205,7 @@ class Build(Unit):
     manual: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Service(Unit):
     """A process that is kept running.
 
@@ -226,7 +228,7 @@ Isolation = Literal["tree", "pidns"]
 WatchEngine = Literal["auto", "inotify", "watchfiles", "poll"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WatchSettings:
     """How the files are watched; `quiet_s` None is "auto", `poll_s` None: files are compared only after events."""
 
@@ -238,7 +240,7 @@ class WatchSettings:
     engine: WatchEngine = "auto"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Project:
     """All of it. `builds` and `services` are by full name, in the order in which they can be started.
 

@@ -8,7 +8,7 @@ Rule 3: a service moves to a new build only when every build it needs has succee
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from procwatch.core import builds, graph
 from procwatch.core import messages as msg
@@ -16,12 +16,13 @@ from procwatch.core import service as life
 from procwatch.core.draft import STOPS_LIMIT, Draft, Standing
 from procwatch.core.model import Build, Project, Service
 from procwatch.core.state import ALIVE, DISTURBED, Basis, BuildState, Phase, Remembered, ServiceState, State
+from procwatch.frozen import frozen
 
 # For which a service would be stopped, or started, at once.
 _TROUBLES = (msg.InstanceNotReady, msg.InstanceUnhealthy, msg.TimerFired)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Plan:
     """What one event leads to.
 

@@ -17,11 +17,12 @@ Rule 3: only an end that nobody asked for is a crash, and the end of an instance
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from procwatch.core import messages as msg
 from procwatch.core.model import Exit, RestartPolicy, Service
 from procwatch.core.state import Basis, Fault, Phase, ServiceState, is_disturbed
+from procwatch.frozen import frozen
 
 # Five crashes in a row, each before `stable`, are a crash loop (contract, Crash).
 CRASH_LOOP = 5
@@ -30,14 +31,14 @@ STDIN_HINT_S = 2.0
 STDIN_HINT = 'it may have read standard input: stdin = "open" keeps that open'
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Go:
     """Start, or move to `basis`: everything that is needed is there."""
 
     basis: Basis
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stop:
     """Stop, whatever it is doing."""
 
@@ -49,7 +50,7 @@ ServiceEvent = (
 Step = tuple[ServiceState, tuple[msg.Action, ...]]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _At:
     """What a row of the table works with."""
 

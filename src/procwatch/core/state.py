@@ -7,11 +7,11 @@ Rule 2: what can be derived (who waits for whom, what is outdated) is not stored
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
 from procwatch.core.messages import Outcome
+from procwatch.frozen import frozen
 
 
 class Phase(StrEnum):
@@ -45,7 +45,7 @@ def is_disturbed(basis: Basis | None) -> bool:
     return basis is not None and any(source == DISTURBED for source, _ in basis)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fault:
     """What is wrong with an instance that is stopped for it, and since when."""
 
@@ -53,7 +53,7 @@ class Fault:
     since_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ServiceState:
     """One service. `instance` counts from 1; 0 is none yet.
 
@@ -94,7 +94,7 @@ class ServiceState:
 Activity = Literal["idle", "running", "verifying", "stopping"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BuildState:
     """One build. `run` counts from 1; 0 is none yet.
 
@@ -153,7 +153,7 @@ class BuildState:
         return self.tried if self.failure is not None else self.key
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class State:
     """Everything. Only the builds and services that take part have an entry; `checks` numbers the checks.
 
@@ -170,7 +170,7 @@ class State:
     ended: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Remembered:
     """What an earlier supervisor left about a build: its last success, and whether its last run was that success."""
 

@@ -10,13 +10,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
 from procwatch.core.messages import Notice
 from procwatch.core.model import Project, Terminal
+from procwatch.frozen import frozen
 from procwatch.output.channel import Channel
 from procwatch.output.events import as_json
 from procwatch.output.logs import Logs
@@ -40,7 +40,7 @@ class Loop(Protocol):
         """Call back on the loop's thread; from any thread."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Look:
     """How to tell: `verbosity` is -1 (quiet), 0 or 1; `clear` clears the screen at each batch of changes."""
 

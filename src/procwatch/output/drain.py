@@ -13,9 +13,9 @@ import os
 import select
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import BinaryIO
 
+from procwatch.frozen import frozen
 from procwatch.output.prefix import is_terminal
 from procwatch.output.spill import Span, Spill, Step, lines_in
 from procwatch.output.worker import Worker
@@ -36,7 +36,7 @@ _ROTATED = f"{_NOT_READ}, and their log file has gone"
 _GONE = frozenset({errno.EPIPE, errno.EIO, errno.EBADF, errno.ENXIO, errno.ECONNRESET})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Voice:
     """How a drain puts things, all called on its thread.
 
@@ -49,7 +49,7 @@ class Voice:
     line_break: bytes = b"\n"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Kept:
     """A file in the queue; it counts as so many bytes."""
 

@@ -13,10 +13,10 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from procwatch.core.model import LogPolicy
+from procwatch.frozen import frozen
 
 # One read of what is shown again.
 _READ_BYTES = 256 * 1024
@@ -26,7 +26,7 @@ _MOST_STRETCHES = 1000
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Mark:
     """A position: so many bytes, and so many ends of lines, had been written before it."""
 
@@ -34,7 +34,7 @@ class Mark:
     lines: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Stretch:
     """What was written into one file in one go: from `begin` on, at `base` in the file with this inode."""
 

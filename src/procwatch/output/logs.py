@@ -15,6 +15,7 @@ from itertools import groupby
 from pathlib import Path
 
 from procwatch.core.model import LogPolicy
+from procwatch.frozen import frozen
 from procwatch.output.events import stamp
 from procwatch.output.logfile import LogFile, Mark
 from procwatch.output.spill import Span, lines_in
@@ -36,7 +37,7 @@ _RETRY_S, _MOST_RETRY_S = 1.0, 60.0
 Told = Callable[[Span | None, int, int], None]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Block:
     """Whole lines, or a piece of one, of `source`; `told` is called on the thread."""
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from procwatch.core.messages import Notice
+from procwatch.frozen import frozen
 from procwatch.output import sentences
 from procwatch.output.words import changed, duration, listed, printable
 
@@ -44,7 +45,7 @@ class Write(Protocol):
 Later = Callable[[float, Callable[[], None]], Handle]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Built:
     """A success: when it began and ended, what it lacks, and what stays as it is."""
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from procwatch.frozen import frozen
 from procwatch.output.logfile import Mark
 
 # Some hundred bytes each. Only output that is shown and output that is not, in turns in one log, makes so many.
@@ -35,7 +36,7 @@ def lines_in(data: bytes) -> int:
     return max(1, data.count(b"\n"))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Span:
     """A piece of a log, from one mark to another."""
 

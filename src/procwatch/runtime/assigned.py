@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from procwatch.core.model import Exit, Service
+from procwatch.frozen import frozen
 from procwatch.runtime.store import FOLDER, Store
 
 # "cut at 64 KiB"; at a whole line, so that no path is half there.
 CHANGED_MAX_BYTES = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Occasion:
     """What a command runs for: the run or instance of a unit, and for hooks also what happened."""
 

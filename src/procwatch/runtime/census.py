@@ -14,8 +14,10 @@ import subprocess
 import sys
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
+
+from procwatch.frozen import frozen
 
 # PR_SET_CHILD_SUBREAPER of prctl(2): orphans below this process become its children instead of init's.
 _PR_SET_CHILD_SUBREAPER = 36
@@ -42,7 +44,7 @@ HAS_CHILDREN = Path(f"/proc/self/task/{os.getpid()}/children").exists()
 HAS_PIDFD = hasattr(os, "pidfd_open")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Member:
     """One process as it was seen; `started` is its start time in clock ticks since boot (0: not known).
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from procwatch.config.environment import compose, expand_command
 from procwatch.core.model import Build, Command, Project, Service, StopPolicy
+from procwatch.frozen import frozen
 from procwatch.runtime.assigned import Assigner, Occasion
 from procwatch.runtime.instance import Launch
 from procwatch.runtime.spawn import Spec
@@ -17,7 +17,7 @@ from procwatch.runtime.steps import Step
 HOOK_STOP = StopPolicy(grace_s=2.0)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Surroundings:
     """Turns a unit and an occasion into specs. Raises ProcwatchError where an env file or a variable is missing.
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from procwatch.frozen import frozen
 from procwatch.runtime.engines import Engine, EventsLostError, QueueOverflowError, Silence, WatchedFolder
 from procwatch.runtime.inputs import Inputs, Seen
 
@@ -33,7 +33,7 @@ _MAX_LOSSES = 5
 _LOSSES_WITHIN_S = 10.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Listener:
     """What the feed calls, always in its own thread: `failed` is for a fault that ended it."""
 

@@ -12,12 +12,12 @@ import os
 import stat
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from procwatch.frozen import frozen
 from procwatch.runtime.walk import COARSE_CLOCK_NS, Signature
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Content:
     """What a file held: a digest of it, or why it could not be read."""
 
@@ -25,7 +25,7 @@ class Content:
     problem: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Reading:
     signature: Signature
     event: int

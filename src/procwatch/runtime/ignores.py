@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
 
 from procwatch.config.globs import Line, ignore_lines
+from procwatch.frozen import frozen
 from procwatch.runtime.places import Base, is_ancestor, is_outside, parent_of
 
 # Version control, procwatch's own folder, and what editors write beside the files that they save: vim (swap files,
@@ -35,7 +35,7 @@ _Seen = tuple[int, int, int] | None
 _Verdict = Callable[[str, bool], bool]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Layer:
     """The rules that a folder adds to those of the folders above it."""
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
 from procwatch.core.model import Build, Project, Service, definition
 from procwatch.errors import printable
+from procwatch.frozen import frozen
 from procwatch.runtime.engines import Events, WatchedFolder
 from procwatch.runtime.fingerprints import Content, Fingerprints
 from procwatch.runtime.ignores import IgnoreFiles
@@ -29,7 +29,7 @@ from procwatch.runtime.walk import Found, Signature, Walk, links_to, walk_start
 _MAX_SEARCHED = 20_000
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Readers:
     """Whom changed paths concern, as in core.messages.FilesChanged; `definitions`: those the project was read from."""
 
@@ -39,7 +39,7 @@ class Readers:
     definitions: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Checked:
     """The content of a unit's inputs, and what differs from the check before.
 
@@ -51,7 +51,7 @@ class Checked:
     touched: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Seen:
     """What a look at the disk found. `unfinished`: changed paths whose writer seems not to be done.
 

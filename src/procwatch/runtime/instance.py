@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from procwatch.core.model import DEFAULT_READY, Exit, Health, LogProbe, NotifyProbe, Probe, ProbeTiming
+from procwatch.frozen import frozen
 from procwatch.runtime.notify import NotifySocket
 from procwatch.runtime.ports import holder_of, is_taken
 from procwatch.runtime.readiness import LogWatch, NotReady, Target, until_ready
@@ -20,7 +21,7 @@ from procwatch.runtime.spawn import Process, Sink, SpawnError, Spec, start
 from procwatch.runtime.tree import Forest
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Launch:
     """What to start: `spec.stop` says how it is stopped, `port` is one that it opens itself and must be free.
 
@@ -34,46 +35,46 @@ class Launch:
     health: Health | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Started:
     """Its process exists, and can be signalled until it ends."""
 
     process: Process
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ready:
     """Its probe has succeeded."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Unready:
     """Its probe has not succeeded by the deadline; it runs on."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reloading:
     """It reads its configuration anew (RELOADING=1), and may not answer meanwhile."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reloaded:
     """It has told once more that it is ready."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Leaving:
     """It has said that it is about to end by itself (STOPPING=1)."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ending:
     """Its leader has ended by itself; what that has left is being stopped."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ended:
     """Its leader has ended, or could not be started, and nothing of its tree is left."""
 

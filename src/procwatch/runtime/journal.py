@@ -14,10 +14,10 @@ import secrets
 import stat
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from procwatch.frozen import frozen
 from procwatch.runtime import census
 
 # Lines of trees that have ended are dropped when there are so many of them.
@@ -26,7 +26,7 @@ _OLD_LINES = 1000
 _MAX_BYTES = 4 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Leader:
     """The first process of a tree; `mark` is in the environment of all of it, `pipe` is the inode of its output."""
 
@@ -36,7 +36,7 @@ class Leader:
     pipe: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Supervisor:
     """One that wrote itself and its leaders down. `forks`: how many the machine had seen when it began."""
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from procwatch.core import messages as msg
 from procwatch.core.model import Project, Terminal
+from procwatch.frozen import frozen
 from procwatch.runtime.effects import Surroundings
 from procwatch.runtime.inputs import Inputs
 from procwatch.runtime.spawn import Sink
@@ -40,7 +40,7 @@ class World(Protocol):
         """A line for the user that is no event."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Parts:
     """What the engine works with."""
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from procwatch.config import globs
+from procwatch.frozen import frozen
 from procwatch.runtime.places import Base, count_ups, is_ancestor, is_outside, is_within
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pattern:
     """One pattern of a list. `source` is what the user wrote, `literal` the place that it names, where it names one.
 

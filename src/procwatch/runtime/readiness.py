@@ -13,7 +13,7 @@ import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from procwatch.core.model import (
@@ -28,6 +28,7 @@ from procwatch.core.model import (
     TcpProbe,
 )
 from procwatch.errors import ProcwatchError
+from procwatch.frozen import frozen
 from procwatch.runtime.notify import NotifySocket
 from procwatch.runtime.spawn import SpawnError, Spec, start
 from procwatch.runtime.tree import Forest
@@ -76,7 +77,7 @@ class LogWatch:
             self.found.set()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Target:
     """What probes need of the instance: `spec` gives a `run` probe its folder, environment and shell."""
 

@@ -9,10 +9,10 @@ Rule 3: a folder is left out only when no path below it can count.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from procwatch.core.model import Build, Project, Service
 from procwatch.errors import ProcwatchError
+from procwatch.frozen import frozen
 from procwatch.runtime.ignores import IgnoreFiles
 from procwatch.runtime.patterns import Pattern, ignore_patterns, literal_patterns, watch_patterns
 from procwatch.runtime.places import Base, is_within
@@ -124,7 +124,7 @@ def _deeper(one: str | None, other: str | None) -> str | None:
     return other if one is None or (other is not None and is_within(other, one)) else one
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class UnitRules:
     """The two ways in which a unit depends on files: what it watches, and its and the project's env files."""
 

@@ -17,12 +17,13 @@ import termios
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Literal, Protocol
 
 from procwatch.core.model import Command, Exit, StopPolicy
 from procwatch.errors import ProcwatchError
+from procwatch.frozen import frozen
 from procwatch.runtime import descriptors
 from procwatch.runtime.census import HAS_PIDFD
 from procwatch.runtime.gate import Gate
@@ -50,7 +51,7 @@ class Sink(Protocol):
         """The leader has ended; `failed` shows what was kept back."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Spec:
     """What to start: `env` is its whole environment, `cwd` is absolute, `stop` is how its tree ends at the last."""
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from procwatch.core.messages import Failed, Succeeded
 from procwatch.core.model import Exit
+from procwatch.frozen import frozen
 from procwatch.runtime.assigned import result
 from procwatch.runtime.spawn import Process, Sink, SpawnError, Spec, start
 from procwatch.runtime.tree import Forest
@@ -25,7 +26,7 @@ _TIMED_OUT = 124
 _DONE = Exit(0, "exit 0")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Step:
     """One command of a run; `name` is "pre_build", "run", "post_build", or that of a hook.
 

@@ -13,9 +13,9 @@ import secrets
 import signal
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 
 from procwatch.core.model import StopPolicy
+from procwatch.frozen import frozen
 from procwatch.runtime import census
 from procwatch.runtime.gate import Gate
 from procwatch.runtime.journal import Journal, Leader
@@ -28,7 +28,7 @@ MARK = "PROCWATCH_TREE"
 KILL_LIMIT_S = 10.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Identity:
     """What a tree is known by: its `name` in messages, the `mark` in its environment, how it ends at the last.
 

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from procwatch.frozen import frozen
 from procwatch.runtime.places import Base, count_ups, parent_of
 from procwatch.runtime.rules import Rules
 
@@ -40,7 +41,7 @@ class Signature(NamedTuple):
     link: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Folder:
     """A folder that was entered: its real path and identity, and which names in it count (None: any)."""
 
