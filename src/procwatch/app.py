@@ -6,11 +6,14 @@ import asyncio
 import os
 import signal
 import threading
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from procwatch.config.load import Loaded
+from procwatch.config.find import FOLDER
+from procwatch.config.recall import Declared, Request, declared, problem, remember
 from procwatch.core import messages as msg
 from procwatch.core import names
 from procwatch.core.model import Project
@@ -28,7 +31,7 @@ from procwatch.runtime.guardian import is_orphan
 from procwatch.runtime.inputs import Inputs
 from procwatch.runtime.journal import Journal
 from procwatch.runtime.parts import Parts
-from procwatch.runtime.store import FOLDER, Store
+from procwatch.runtime.store import Store
 from procwatch.runtime.strays import end_strays
 from procwatch.runtime.tree import Forest
 from procwatch.runtime.watcher import Watcher
@@ -37,6 +40,9 @@ from procwatch.runtime.watcher import Watcher
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # A signal that comes twice so soon was sent once to the group and once more by a parent that forwards it.
 _SAME_SIGNAL_S = 0.2
+
+# Remembers what was read, for the next start.
+Keep = Callable[[], None]
 
 
 @frozen
@@ -50,21 +56,22 @@ class Options:
     verbosity: int = 0
 
 
-def run(loaded: Loaded, options: Options) -> int:
+def run(request: Request, options: Options) -> int:
     """Run the project until it is stopped; the exit status. ConfigError where its `isolation` is not possible here."""
-    if loaded.project.isolation == "pidns":
+    known = declared(request)
+    if known.project.isolation == "pidns":
         from procwatch.runtime import namespace  # noqa: PLC0415 - few need it
 
         try:
             namespace.enter()
         except namespace.IsolationError as error:
-            raise ConfigError((loaded.problem(("project", "isolation"), f"project: {error}"),)) from error
-    return asyncio.run(_run(loaded, options))
+            raise ConfigError((problem(request, ("project", "isolation"), f"project: {error}"),)) from error
+    return asyncio.run(_run(request, known, options))
 
 
-async def _run(loaded: Loaded, options: Options) -> int:
-    chosen = taking_part(loaded.project, names.to_start(loaded.project, options.names))
-    project = loaded.project.only(chosen)
+async def _run(request: Request, known: Declared, options: Options) -> int:
+    chosen = taking_part(known.project, names.to_start(known.project, options.names))
+    project = known.project.only(chosen)
     loop = asyncio.get_running_loop()
     look = Look(options.as_json, options.verbosity, options.clear)
     folder = Path(project.folder)
@@ -73,9 +80,10 @@ async def _run(loaded: Loaded, options: Options) -> int:
     try:
         console.begin()
         store.open()
-        for warning in loaded.warnings:
+        for warning in known.warnings:
             console.report(f"warning: {warning}")
-        return await _supervise(project, loaded.files, options, console, store)
+        keep = partial(remember, request, known)
+        return await _supervise(project, known.files, options, store, console, keep)
     finally:
         store.close()
         console.close()
@@ -83,7 +91,7 @@ async def _run(loaded: Loaded, options: Options) -> int:
 
 
 async def _supervise(
-    project: Project, definitions: tuple[Path, ...], options: Options, console: Console, store: Store
+    project: Project, definitions: tuple[Path, ...], options: Options, store: Store, console: Console, keep: Keep
 ) -> int:
     become_subreaper()
     descriptors.make_room(len(project.units))
@@ -100,7 +108,7 @@ async def _supervise(
     engine = Engine(state, Parts(surroundings, inputs, forest, store, console))
     _on_failures(engine)
     _on_signals(engine, forest)
-    watch = asyncio.create_task(_watch(project, inputs, engine, console, watching=watching))
+    watch = asyncio.create_task(_watch(project, inputs, engine, console, keep, watching=watching))
     try:
         return await engine.run()
     finally:
@@ -115,7 +123,9 @@ def _is_watched(project: Project) -> list[bool]:
     return [bool(unit.watch or unit.env_files or files) for unit in project.units.values()]
 
 
-async def _watch(project: Project, inputs: Inputs, engine: Engine, console: Console, *, watching: bool) -> None:
+async def _watch(
+    project: Project, inputs: Inputs, engine: Engine, console: Console, keep: Keep, *, watching: bool
+) -> None:
     """Arm first, then begin: what is edited from here on is not lost."""
     watcher: Watcher | None = None
     try:
@@ -123,6 +133,7 @@ async def _watch(project: Project, inputs: Inputs, engine: Engine, console: Cons
         if watching:
             await watcher.start()
         engine.tell(msg.Begun())
+        await asyncio.to_thread(keep)
         for warning in await asyncio.to_thread(inputs.warnings):
             console.report(f"warning: {warning}")
         if watching:

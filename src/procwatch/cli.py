@@ -117,12 +117,13 @@ def start(names: tuple[str, ...], env_files: tuple[str, ...], concurrency: str |
     """
     if options["verbose"] and options["quiet"]:
         raise click.UsageError("-v and -q exclude each other")
-    loaded = _load(env_files, concurrency)
     from procwatch.app import Options, run
+    from procwatch.config.recall import Request
 
     verbosity = int(options["verbose"]) - int(options["quiet"])
     chosen = Options(names, options["watch"], options["clear"], options["as_json"], verbosity)
-    return run(loaded, chosen)
+    file = click.get_current_context().find_root().obj
+    return run(Request(_here(), file, os.environ, env_files, concurrency), chosen)
 
 
 @cli.command(short_help="Say what is wrong with watch.toml; start nothing.")

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
+from procwatch.config.witness import leads_somewhere
 from procwatch.errors import ProcwatchError
 from procwatch.frozen import frozen
 
@@ -114,7 +115,7 @@ def watched(folder: str | Path, text: str) -> Iterator[tuple[str, bool]]:
 def _exists(folder: str | Path, text: str) -> bool:
     """Whether what looks like a pattern is the exact name of something that exists."""
     try:
-        return (text.startswith("!") or any(char in text for char in "*?[{")) and Path(folder, text).exists()
+        return (text.startswith("!") or any(char in text for char in "*?[{")) and leads_somewhere(Path(folder, text))
     except (OSError, ValueError):  # too long for a name, or with a NUL: then nothing has it
         return False
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from procwatch.config.check import EnoughError, Findings, check, inside
 from procwatch.config.expand import expand_document
+from procwatch.config.find import PROCFILE, find, is_procfile
 from procwatch.config.layers import UNIT_KINDS, Layers, long_form, overlay
 from procwatch.config.locate import KeyPath
 from procwatch.config.patterns import check_patterns
@@ -31,11 +32,10 @@ from procwatch.config.translate import Scope, translate
 from procwatch.config.understood import effective, filled
 from procwatch.config.values import MAX_PORT, is_name
 from procwatch.config.variables import Variables, replaced
+from procwatch.config.witness import Answer, Environ, Question, is_file, is_there, witnessed
 from procwatch.core.model import Project
 from procwatch.errors import ConfigError, Problem, UsageError
 
-WATCH_TOML = "watch.toml"
-PROCFILE = "Procfile"
 _PROCFILE_KEY = ("project", "procfile")
 
 
@@ -44,7 +44,7 @@ class Loaded:
     """A project and what it was made from.
 
     `files` have been read, and a change of one can change the project. `document` is watch.toml as understood, with
-    every default, `expanded` the same with its variables replaced.
+    every default, `expanded` the same with its variables replaced. `answers` are those of the disk and the environment.
     """
 
     project: Project
@@ -53,6 +53,7 @@ class Loaded:
     document: Document
     expanded: Document
     layers: Layers
+    answers: Mapping[Question, Answer] = field(default_factory=dict)
 
     def problem(self, path: KeyPath, message: str) -> Problem:
         """What turns out to be wrong with a key only when the project is run."""
@@ -86,29 +87,14 @@ def load(
     `file` is -f (a watch.toml or a Procfile), `env_files` -e, which replace those of the project, `concurrency` -c.
     """
     start = start.absolute()
-    request = _Request(start, environ, env_files, concurrency)
+    request = _Request(start, Environ(environ), env_files, concurrency)
     path = find(start) if file is None else start / file
-    if _is_procfile(path):
-        return _load(request, path.parent, Findings(Layers(())), {"project": {"procfile": path.name}})
-    return _load(request, path.parent, _read(request, path))
-
-
-def find(start: Path) -> Path:
-    """The watch.toml or Procfile that counts in a folder; a UsageError says what to do if there is none."""
-    folders = [start, *start.parents]
-    candidates = [start / WATCH_TOML, start / PROCFILE]
-    candidates += [folder / name for name in (WATCH_TOML, PROCFILE) for folder in folders[1:]]
-    found = next((path for path in candidates if os.path.lexists(path)), None)
-    if found is None:
-        raise UsageError(
-            f"there is no {WATCH_TOML} here or in a folder above, and no {PROCFILE}; `procwatch init` writes one"
-        )
-    return found
-
-
-def _is_procfile(path: Path) -> bool:
-    """Procfile, or a variant such as Procfile.dev."""
-    return path.name == PROCFILE or path.name.startswith(f"{PROCFILE}.")
+    with witnessed() as answers:
+        if is_procfile(path):
+            loaded = _load(request, path.parent, Findings(Layers(())), {"project": {"procfile": path.name}})
+        else:
+            loaded = _load(request, path.parent, _read(request, path))
+    return replace(loaded, answers=answers)
 
 
 def _read(request: _Request, path: Path) -> Findings:
@@ -116,7 +102,7 @@ def _read(request: _Request, path: Path) -> Findings:
     local = path.with_name(f"{path.stem}.local{path.suffix}")
     sources: list[Source] = []
     problems: list[Problem] = []
-    for each in (path, local) if os.path.lexists(local) else (path,):
+    for each in (path, local) if is_there(local) else (path,):
         try:
             sources.append(read_toml(each, request.label(each)))
         except ConfigError as error:
@@ -248,7 +234,7 @@ def _copies(
 
 def _warnings(project: Project, folder: Path, procfile: Procfile | None, findings: Findings) -> tuple[Problem, ...]:
     """What is allowed but probably not meant."""
-    if not project.services and procfile is None and (folder / PROCFILE).is_file():
+    if not project.services and procfile is None and is_file(folder / PROCFILE):
         message = 'no service here, and the Procfile beside it is not read; [project] procfile = "Procfile" takes it in'
         return (*findings.warnings, findings.layers.problem((), message))
     return tuple(findings.warnings)

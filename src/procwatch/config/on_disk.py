@@ -12,6 +12,7 @@ from procwatch.config.locate import KeyPath
 from procwatch.config.resolve import Names
 from procwatch.config.schema import UnitTable, WatchToml
 from procwatch.config.variables import read_or_report
+from procwatch.config.witness import is_folder, is_there
 from procwatch.core import graph
 
 
@@ -30,7 +31,7 @@ def check_files(file: WatchToml, folder: Path, names: Names, needs: graph.Edges,
                 findings.report((*path, "dir"), f'dir "{table.dir}" {wrong}')
         for index, name in enumerate(table.env_file):
             where = (*path, "env_file", index)
-            if not os.path.lexists(folder / name) and is_made_first(path):
+            if not is_there(folder / name) and is_made_first(path):
                 findings.warn(where, f"env_file: {name}: {_MISSING} yet; a build that is needed must make it")
             else:
                 read_or_report(folder, name, partial(findings.report, where), findings)
@@ -47,6 +48,6 @@ def _tables(file: WatchToml) -> Iterator[tuple[KeyPath, UnitTable]]:
 def _folder_fault(folder: Path) -> str | None:
     """What is wrong with a working folder."""
     try:
-        return None if folder.is_dir() else "is not a folder" if os.path.lexists(folder) else _MISSING
+        return None if is_folder(folder) else "is not a folder" if is_there(folder) else _MISSING
     except OSError as error:
         return f"cannot be read: {os.strerror(error.errno or 0).lower()}"

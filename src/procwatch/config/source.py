@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from procwatch.config.locate import LimitError, Place, Places, locate
+from procwatch.config.witness import note_content
 from procwatch.errors import ConfigError, Location, Problem
 
 # The contract's limit; a real watch.toml has a hundredth of it.
@@ -103,6 +104,7 @@ def _read_bytes(path: Path, label: str) -> bytes:
             raise ConfigError((Problem(f"{label}: is not a regular file"),))
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
+        note_content(path, data)
     except (OSError, ValueError) as error:
         raise ConfigError((Problem(f"{label}: {_reason(path, error)}"),)) from None
     if len(data) > MAX_BYTES:

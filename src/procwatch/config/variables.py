@@ -16,6 +16,7 @@ from procwatch.config.expand import KnownFaultError, expand_text, names_in
 from procwatch.config.locate import KeyPath
 from procwatch.config.procfile import read_env_file
 from procwatch.config.source import Document
+from procwatch.config.witness import is_there
 from procwatch.core import graph
 from procwatch.errors import ConfigError, Problem
 
@@ -42,7 +43,9 @@ class Variables:
         self._findings = findings
         self._written: Document = env if isinstance(env, dict) else {}
         self._edges = {
-            name: tuple(used for used in names_in(value) if used in self._written and used not in (name, *environ))
+            name: tuple(
+                used for used in names_in(value) if used in self._written.keys() - {name} and used not in environ
+            )
             for name, value in self._written.items()
             if isinstance(value, str)
         }
@@ -87,7 +90,7 @@ class Variables:
         named = table.get("env_file")
         if named is None:
             self.env_files = (DEFAULT_ENV_FILE,)
-            if os.path.lexists(self._folder / DEFAULT_ENV_FILE):
+            if is_there(self._folder / DEFAULT_ENV_FILE):
                 self._read(DEFAULT_ENV_FILE, _ENV_FILE)
         elif not isinstance(named, list):
             self._is_partial = True

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from procwatch.config.find import FOLDER
 from procwatch.core.model import Exit, Service
 from procwatch.frozen import frozen
-from procwatch.runtime.store import FOLDER, Store
+from procwatch.runtime.store import Store
 
 # "cut at 64 KiB"; at a whole line, so that no path is half there.
 CHANGED_MAX_BYTES = 64 * 1024

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from threading import RLock
 
@@ -35,6 +36,12 @@ _Seen = tuple[int, int, int] | None
 _Verdict = Callable[[str, bool], bool]
 
 
+@cache
+def _built_in() -> tuple[Line, ...]:
+    """Read when first needed: many projects watch nothing."""
+    return ignore_lines("\n".join(BUILT_IN))
+
+
 @frozen
 class _Layer:
     """The rules that a folder adds to those of the folders above it."""
@@ -51,7 +58,6 @@ class IgnoreFiles:
     def __init__(self, place: Base, *, enabled: bool) -> None:
         self._place = place
         self._enabled = enabled
-        self._built_in = ignore_lines("\n".join(BUILT_IN))
         self._lock = RLock()
         self.epoch = 0
         self._forget()
@@ -114,7 +120,7 @@ class IgnoreFiles:
         known = self._known_by_list.get(key)
         if known is None:
             name = path.rpartition("/")[2]
-            known = any(line.matches(name, is_dir=is_dir) for line in self._built_in)
+            known = any(line.matches(name, is_dir=is_dir) for line in _built_in())
             _remember(self._known_by_list, key, known)
         return known
 

@@ -16,12 +16,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from procwatch.config.find import FOLDER
 from procwatch.core.messages import Remember
 from procwatch.core.state import Remembered
 from procwatch.errors import RefusedError
 from procwatch.runtime.guardian import front_pid
 
-FOLDER = ".procwatch"
 _VERSION = 1
 
 
