@@ -18,7 +18,7 @@ def main() -> None:
         from procwatch.runtime.guardian import stand_guard
 
         stand_guard()
-    from procwatch.cli import main as run
+    from procwatch.entry import main as run
 
     run()
 

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from procwatch.config.find import FOLDER
-from procwatch.config.recall import Declared, Request, declared, problem, remember
+from procwatch.config.recall import Declared, Request, problem, remember
 from procwatch.core import messages as msg
 from procwatch.core import names
 from procwatch.core.model import Project
 from procwatch.core.planner import initial, taking_part
 from procwatch.errors import ConfigError
-from procwatch.frozen import frozen
+from procwatch.options import Options
 from procwatch.output.console import Console, Look
 from procwatch.runtime import descriptors
 from procwatch.runtime.assigned import Assigner
@@ -45,20 +45,8 @@ _SAME_SIGNAL_S = 0.2
 Keep = Callable[[], None]
 
 
-@frozen
-class Options:
-    """What the command line asks of a start."""
-
-    names: tuple[str, ...] = ()
-    watch: bool = True
-    clear: bool = False
-    as_json: bool = False
-    verbosity: int = 0
-
-
-def run(request: Request, options: Options) -> int:
+def run(request: Request, known: Declared, options: Options) -> int:
     """Run the project until it is stopped; the exit status. ConfigError where its `isolation` is not possible here."""
-    known = declared(request)
     if known.project.isolation == "pidns":
         from procwatch.runtime import namespace  # noqa: PLC0415 - few need it
 

@@ -1,16 +1,13 @@
 """The command line: options, help and exit statuses. What a command does is elsewhere.
 
 Rule 1: nothing heavy is imported here; `start` alone loads the supervisor.
-Rule 2: the only place that catches a ProcwatchError; no traceback reaches a user.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shlex
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +15,9 @@ from typing import Any
 import click
 
 from procwatch import __version__
-from procwatch.errors import ExitCode, ProcwatchError, UsageError, printable
+from procwatch.config.find import here
+from procwatch.errors import ExitCode, printable
+from procwatch.options import Options
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 _EXIT_STATUS = """\b
@@ -75,19 +74,11 @@ def cli() -> None:
     """
 
 
-def _here() -> Path:
-    """The working folder, which may have been deleted."""
-    try:
-        return Path.cwd()
-    except OSError:
-        raise UsageError("the working folder does not exist any more; change to another one") from None
-
-
 def _load(env_files: tuple[str, ...] = (), concurrency: str | None = None) -> Any:
     from procwatch.config.load import load
 
     file = click.get_current_context().find_root().obj
-    return load(_here(), file=file, environ=os.environ, env_files=env_files, concurrency=concurrency)
+    return load(here(), file=file, environ=os.environ, env_files=env_files, concurrency=concurrency)
 
 
 @cli.command(short_help="Run the project until Ctrl-C.")
@@ -117,13 +108,12 @@ def start(names: tuple[str, ...], env_files: tuple[str, ...], concurrency: str |
     """
     if options["verbose"] and options["quiet"]:
         raise click.UsageError("-v and -q exclude each other")
-    from procwatch.app import Options, run
-    from procwatch.config.recall import Request
+    from procwatch.begin import start as begin
 
     verbosity = int(options["verbose"]) - int(options["quiet"])
-    chosen = Options(names, options["watch"], options["clear"], options["as_json"], verbosity)
     file = click.get_current_context().find_root().obj
-    return run(Request(_here(), file, os.environ, env_files, concurrency), chosen)
+    how = (options["watch"], options["clear"], options["as_json"], verbosity)
+    return begin(Options(names, file, env_files, concurrency, *how))
 
 
 @cli.command(short_help="Say what is wrong with watch.toml; start nothing.")
@@ -228,7 +218,7 @@ def init(source: Path | None, *, force: bool) -> None:
     from procwatch.config import write
 
     target = click.get_current_context().find_root().obj or Path("watch.toml")
-    write.write_starter(_here(), target, source=source, force=force)
+    write.write_starter(here(), target, source=source, force=force)
     named = "" if target == Path("watch.toml") else f" -f {shlex.quote(str(target))}"
     click.echo(f"{target} written; look it over, then: procwatch{named} start")
 
@@ -247,25 +237,10 @@ def schema() -> None:
     click.echo(json.dumps(schema_json(), indent=2))
 
 
-def main() -> None:
-    """Entry point of the `procwatch` command."""
-    sys.exit(_run())
-
-
-def _run() -> int:
-    """Run the command and tell its errors, unless nobody can be told."""
+def run() -> int:
+    """Run the command of the command line; what is wrong with that is told. The exit status."""
     try:
-        return _run_and_tell()
-    except (OSError, SystemExit) as error:
-        return _lost_output(error)
-
-
-def _run_and_tell() -> int:
-    """Run the command; errors are told here, and only here."""
-    try:
-        status = cli.main(standalone_mode=False)
-        if sys.stdout is not None:  # it is None where it was closed from the beginning
-            sys.stdout.flush()
+        return int(cli.main(standalone_mode=False) or 0)
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
@@ -273,39 +248,3 @@ def _run_and_tell() -> int:
         return error.exit_code
     except click.Abort:
         return 130
-    except ProcwatchError as error:
-        click.echo(_told(error), err=True)
-        return error.exit_code
-    return int(status or 0)
-
-
-def _lost_output(error: BaseException) -> int:
-    """Output could not be written: its reader (`| head`) has gone, or the disk is full."""
-    if isinstance(error, SystemExit):
-        # click makes an exit with 1 of a broken pipe; all else that ends so is meant.
-        if not isinstance(error.__context__, BrokenPipeError):
-            raise error
-        error = error.__context__
-    is_gone = isinstance(error, BrokenPipeError)
-    if not is_gone:
-        with contextlib.suppress(OSError):
-            click.echo(f"procwatch: {_reason(error)}", err=True)
-    # Python would complain once more when it flushes at the end.
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for number in (1, 2):
-        os.dup2(nowhere, number)
-    return 141 if is_gone else ExitCode.FAILED
-
-
-def _reason(error: BaseException) -> str:
-    """What the system says, and about which file."""
-    where = getattr(error, "filename", None) or "cannot write"
-    return f"{where}: {os.strerror(getattr(error, 'errno', None) or 0).lower()}"
-
-
-def _told(error: ProcwatchError) -> str:
-    """The error as the user sees it; a configuration's problems end with their count."""
-    problems = getattr(error, "problems", None)
-    if problems is None:
-        return "procwatch: " + printable(str(error), keep="\n")
-    return f"{error}\n{_count(len(problems), 'error')}; nothing was started"

@@ -174,7 +174,7 @@ def test_a_reader_that_goes_away_is_no_traceback(project: Path) -> None:
     assert done.stderr == ""
 
 
-def shell(folder: Path, command: str, code: str = "import sys; from procwatch.cli import main; main()") -> str:
+def shell(folder: Path, command: str, code: str = "import sys; from procwatch.entry import main; main()") -> str:
     """What a shell command says and its exit status; "$@" is procwatch."""
     done = subprocess.run(
         ["/bin/sh", "-c", f"{command}; echo status $?", "sh", sys.executable, "-c", code],

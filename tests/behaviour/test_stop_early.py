@@ -13,7 +13,7 @@ from tests.rig.live import DEADLINE_S, clean_environment, write
 # The engine finds the stop in its queue right behind the event that makes it start something.
 SCRIPT = """
 import sys
-from procwatch.cli import main
+from procwatch.entry import main
 from procwatch.core import messages as msg
 from procwatch.runtime.engine import Engine
 

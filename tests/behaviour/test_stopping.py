@@ -149,7 +149,7 @@ def test_nohup_lets_it_outlive_its_terminal(project: Path, start: Start) -> None
 # What breaks, and how: each raises RuntimeError("broken") in another place.
 BROKEN = """
 import sys, threading
-from procwatch.cli import main
+from procwatch.entry import main
 from procwatch.core import messages as msg
 from procwatch.output.channel import Channel
 from procwatch.runtime import engine, instances, watcher

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from procwatch.config import values
-from procwatch.config.values import Address, Expanded, Target
+from procwatch.config.dollar import Expanded
+from procwatch.config.values import Address, Target
 
 Read = Callable[[object], object]
 

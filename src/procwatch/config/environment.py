@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from procwatch.config.expand import expand
-from procwatch.config.procfile import read_env_file
+from procwatch.config.dollar import expand
 from procwatch.core.model import Command, Project, Unit
 from procwatch.errors import ProcwatchError
 
@@ -28,7 +27,7 @@ def read_project_env_files(folder: Path, files: tuple[str, ...]) -> dict[str, st
     for name in files:
         path = folder / name
         if name != DEFAULT_ENV_FILE or path.is_symlink() or path.exists():
-            values |= read_env_file(path, name)
+            values |= _read(path, name)
     return values
 
 
@@ -43,12 +42,18 @@ def compose(
     folder = Path(project.folder)
     own: dict[str, str] = {}
     for name in unit.env_files:
-        own |= read_env_file(folder / name, name)
+        own |= _read(folder / name, name)
     values = read_project_env_files(folder, project.env_files)
     values |= {**project.env, **inherited, **own, **unit.env, **assigned}
     if terminal and not values.get("NO_COLOR"):
         values = COLOUR_VARIABLES | values
     return values
+
+
+def _read(path: Path, name: str) -> dict[str, str]:
+    from procwatch.config.procfile import read_env_file  # noqa: PLC0415 - many projects have no env file
+
+    return read_env_file(path, name)
 
 
 def expand_command(command: Command, env: Mapping[str, str]) -> Command:

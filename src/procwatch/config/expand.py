@@ -1,78 +1,20 @@
-"""Replace `${NAME}` and `${NAME:-default}` in values; `$$` is a dollar, any other dollar stays.
+"""Replace the variables in a document.
 
 Rule 1: what a shell will read, and commands that are lists, are left alone here (`environment.py` expands the latter).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 
+from procwatch.config.dollar import KnownFaultError, Lookup, expand_text
 from procwatch.config.layers import within_unit
 from procwatch.config.locate import KeyPath
 from procwatch.config.source import Document
-from procwatch.config.values import Expanded
 
-Lookup = Callable[[str], str | None]
 # A path of a document, and what is wrong there; None where that is told already.
 Fault = tuple[KeyPath, str | None]
 _Expand = Callable[[KeyPath, str], object]
-# The longest variable that Linux hands to a program; a few that use one another could otherwise fill the memory.
-_MAX_CHARS = 128 * 1024
-
-
-class KnownFaultError(ValueError):
-    """The value of a variable is not known because of a fault that is told where it is."""
-
-
-# A dollar sign: doubled, a variable with or without a default, or a brace that begins no variable.
-_DOLLAR = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<default>:-[^{}]*)?\}|(?P<open>\{))")
-
-
-def expand(text: str, lookup: Lookup) -> str:
-    """The text with its variables replaced; a ValueError for a variable that is unset, or not written right.
-
-    As in a shell, the default also counts for a variable that is set to nothing.
-    """
-
-    length = 0
-
-    def value(found: re.Match[str]) -> str:
-        nonlocal length
-        replacement = one(found)
-        length += len(replacement)
-        if length > _MAX_CHARS:
-            raise ValueError(f"its variables hold more than {_MAX_CHARS // 1024} KiB")
-        return replacement
-
-    def one(found: re.Match[str]) -> str:
-        if found["dollar"]:
-            return "$"
-        if found["open"]:
-            rest = text[found.start() : found.start() + 20]
-            raise ValueError(f'"{rest}" is no variable; write "${{NAME}}" or "${{NAME:-default}}", "$$" for a dollar')
-        known = lookup(found["name"])
-        if found["default"] is not None:
-            return known or found["default"].removeprefix(":-")
-        if known is None:
-            raise ValueError(f'"{found[0]}" is not set; set it, or give a default: "${{{found["name"]}:-default}}"')
-        return known
-
-    if "$" not in text:
-        return text
-    return Expanded(_DOLLAR.sub(value, text))
-
-
-def names_in(text: str) -> tuple[str, ...]:
-    """The names of the variables that are used in a text."""
-    return tuple(found["name"] for found in _DOLLAR.finditer(text) if found["name"])
-
-
-def expand_text(text: str, lookup: Lookup) -> str:
-    """As `expand`, for a value of a file: a ValueError also for what no program can be given."""
-    if "\0" in text:
-        raise ValueError("a string cannot hold the character U+0000")
-    return expand(text, lookup)
 
 
 def expand_document(

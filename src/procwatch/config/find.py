@@ -13,6 +13,14 @@ PROCFILE = "Procfile"
 FOLDER = ".procwatch"
 
 
+def here() -> Path:
+    """The working folder, which may have been deleted."""
+    try:
+        return Path.cwd()
+    except OSError:
+        raise UsageError("the working folder does not exist any more; change to another one") from None
+
+
 def find(start: Path) -> Path:
     """The watch.toml or Procfile that counts in a folder; a UsageError says what to do if there is none."""
     folders = [start, *start.parents]

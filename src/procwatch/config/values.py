@@ -14,6 +14,8 @@ import signal
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from procwatch.config.dollar import Expanded
+
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 MAX_NAME_CHARS = 64
 
@@ -21,12 +23,6 @@ MAX_NAME_CHARS = 64
 def is_name(text: str, *, most: int = MAX_NAME_CHARS) -> bool:
     """Whether a build, a service, a group or a project may be called so."""
     return bool(re.fullmatch(NAME_PATTERN, text)) and len(text) <= most
-
-
-class Expanded(str):
-    """A string in which a variable was expanded; only such a string may stand for a number or a boolean."""
-
-    __slots__ = ()
 
 
 # honcho's names for the colours that every terminal has.

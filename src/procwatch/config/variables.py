@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from procwatch.config.check import Findings, inside
+from procwatch.config.dollar import KnownFaultError, expand_text, names_in
 from procwatch.config.environment import DEFAULT_ENV_FILE
-from procwatch.config.expand import KnownFaultError, expand_text, names_in
 from procwatch.config.locate import KeyPath
 from procwatch.config.procfile import read_env_file
 from procwatch.config.source import Document

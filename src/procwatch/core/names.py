@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 from procwatch.core.model import Project
 from procwatch.errors import UsageError
@@ -45,6 +44,8 @@ def _members(project: Project, word: str) -> tuple[str, ...]:
     if word.startswith("build."):
         raise UsageError(f'there is no "{word}"; builds are: {", ".join(project.builds) or "none"}')
     known = [*(service.short for service in project.services.values()), *project.groups, *project.units]
+    from difflib import get_close_matches  # noqa: PLC0415 - only needed when something is wrong
+
     near = get_close_matches(word, known, n=1)
     hint = (
         f'did you mean "{near[0]}"?' if near else f"services are: {', '.join(known[: len(project.services)]) or 'none'}"

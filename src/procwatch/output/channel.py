@@ -8,7 +8,6 @@ Rule 3: memory is bounded: an unfinished line to `LINE_LIMIT_BYTES`, kept output
 from __future__ import annotations
 
 import io
-import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import BinaryIO, Protocol
@@ -233,6 +232,8 @@ class _Kept:
             self._whole_bytes = self._bytes
 
     def _move_to_disk(self) -> None:
+        import tempfile  # noqa: PLC0415 - few builds print so much
+
         on_disk = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # closed by whoever shows or drops it
         if isinstance(self.file, io.BytesIO):
             _write_all(on_disk, self.file.getvalue())

@@ -10,7 +10,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -97,7 +96,7 @@ class Console:
             if self._look.clear:
                 self.screen.clear()
         if self._events is not None:
-            self._events.plain(as_json(notice, datetime.now(UTC), tail))
+            self._events.plain(as_json(notice, time.time(), tail))
         self._reporter.notice(notice)
 
     def planned(self, holds: Mapping[str, str], *, at_rest: bool) -> None:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from procwatch.core.messages import Notice
 from procwatch.output.words import unicode_only
 
 
-def as_json(notice: Notice, at: datetime, tail: Sequence[bytes] = ()) -> str:
+def as_json(notice: Notice, at_s: float, tail: Sequence[bytes] = ()) -> str:
     """One object without a line feed; fields that say nothing are left out.
 
-    `at` is told in UTC, to the millisecond; `duration` is in seconds. `tail`: the last lines of output, as `output`.
+    `at_s` counts from 1970, and is told in UTC, to the millisecond; `duration` is in seconds. `tail`: the last lines of
+    output, as `output`.
     A byte that is not UTF-8 is written as `\\xff`, so that every reader of JSON takes the line.
     """
     told: dict[str, object] = {
-        "at": stamp(at),
+        "at": stamp(at_s),
         "event": notice.event,
         "name": _text(notice.name),
         "run": notice.run,
@@ -33,9 +34,10 @@ def as_json(notice: Notice, at: datetime, tail: Sequence[bytes] = ()) -> str:
     return json.dumps({key: value for key, value in told.items() if value not in (None, "", [])}, allow_nan=False)
 
 
-def stamp(at: datetime) -> str:
+def stamp(at_s: float) -> str:
     """A moment as `--json` tells it: UTC, to the millisecond."""
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    seconds, micros = divmod(round(at_s * 1_000_000), 1_000_000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{micros // 1000:03d}Z"
 
 
 def _text(text: str | None) -> str | None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
 
@@ -243,7 +242,7 @@ class Log:
     def _stamp_of(self, at_s: float) -> bytes:
         at_ms = int(at_s * 1000)
         if at_ms != self._stamp[0]:
-            self._stamp = (at_ms, stamp(datetime.fromtimestamp(at_s, UTC)).encode() + b" ")
+            self._stamp = (at_ms, stamp(at_s).encode() + b" ")
         return self._stamp[1]
 
     # --- trouble with the disk ---------------------------------------------------------------------------------------

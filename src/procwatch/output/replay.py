@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
-from datetime import datetime
 
 from procwatch.output.channel import LINE_LIMIT_BYTES
 from procwatch.output.controls import ControlFilter
@@ -81,6 +80,8 @@ class _Lines:
         if made is None:
             if len(self._made) >= _MOST_MADE:
                 self._made.clear()
+            from datetime import datetime  # noqa: PLC0415 - nothing is read again before something was written
+
             at_s = datetime.fromisoformat(seconds.decode() + "+00:00").timestamp()
             made = self._made[seconds] = self._prefixes.at(self._name, at_s)
         return made

@@ -7,8 +7,8 @@ Rule 2: what one call hands over is written whole; only a line longer than `chan
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 from typing import BinaryIO
 
 from procwatch.output import drain, words
@@ -116,7 +116,7 @@ class Screen:
         """The line that tells of lost ones, in the form of the others. Called on the writer's thread."""
         told = f"{words.lines(lines)} not shown: {obstacle}"
         if self._is_json:
-            event = {"at": stamp(datetime.now(UTC)), "event": "lines_lost", "reason": told}
+            event = {"at": stamp(time.time()), "event": "lines_lost", "reason": told}
             return json.dumps(event).encode() + b"\n"
         return self._prefixes.own(error=True) + told.encode() + b"\n"
 

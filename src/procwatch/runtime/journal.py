@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import stat
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -50,7 +49,7 @@ class Journal:
     """The file of the supervisor that runs now; `earlier` is the one before it, if that was killed."""
 
     def __init__(self, path: Path, report: Callable[[str], None]) -> None:
-        self.token = secrets.token_hex(8)
+        self.token = os.urandom(8).hex()
         self.earlier = read(path)
         self._path = path
         self._report = report

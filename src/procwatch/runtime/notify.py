@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import socket
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -84,11 +82,15 @@ class NotifySocket:
 
     def _remove(self) -> None:
         self._socket.close()
+        import shutil  # noqa: PLC0415 - few services have such a socket
+
         shutil.rmtree(self._folder, ignore_errors=True)  # what cannot be removed is an empty private folder
 
 
 def _short_folder() -> Path:
     """A new folder of mode 0700 that is short enough for a socket's path."""
+    import tempfile  # noqa: PLC0415 - as above
+
     folder = Path(tempfile.mkdtemp(prefix="procwatch-"))
     if len(os.fsencode(folder)) + len("/s") <= _SOCKET_PATH_BYTES:
         return folder

@@ -9,8 +9,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -75,6 +73,8 @@ class Store:
     def close(self) -> None:
         """Give the lock back and remove what was for this run only."""
         if self._scratch is not None:
+            import shutil  # noqa: PLC0415 - only where the project cannot be written
+
             shutil.rmtree(self._scratch, ignore_errors=True)
         if self._lock >= 0:
             self._drop_lists()
@@ -147,6 +147,8 @@ class Store:
         if not self._broken:
             return self.folder
         if self._scratch is None:
+            import tempfile  # noqa: PLC0415 - as above
+
             self._scratch = Path(tempfile.mkdtemp(prefix="procwatch-"))
         return self._scratch
 

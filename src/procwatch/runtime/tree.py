@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import signal
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -179,7 +178,7 @@ class Forest:
         self.gate = gate
         self._journal = journal
         self._marks_made = 0
-        self._token = journal.token if journal else secrets.token_hex(8)
+        self._token = journal.token if journal else os.urandom(8).hex()
         self.oom_kills: Callable[[], int] = OomKills()
         self._trees: list[Tree] = []
         # The newest tree of each leader's id, as long as the id is used by the leader, its group or its session.
