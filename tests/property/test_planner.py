@@ -45,7 +45,7 @@ def projects(draw: st.DrawFn) -> Project:
 def play(world: World, data: st.DataObject) -> None:
     """One thing happens: an edit, a touch, a crash or another trouble, or the end of something that is under way."""
     world.now_s += data.draw(st.sampled_from([0.0, 0.01, 0.5, 3.0]))
-    kinds = ["save", "touch", "happen", "happen", "happen", "trouble", "trigger", "prepare", "mute"]
+    kinds = ["save", "touch", "happen", "happen", "happen", "together", "trouble", "trigger", "prepare", "mute"]
     kind = data.draw(st.sampled_from(kinds))
     builds, services = sorted(world.state.builds), sorted(world.state.services)
     if kind == "save":
@@ -61,8 +61,9 @@ def play(world: World, data: st.DataObject) -> None:
         world.mute ^= {data.draw(st.sampled_from(services))}
     elif kind == "trouble" and world.instances:
         trouble(world, data.draw(st.sampled_from(sorted(world.instances))), data)
-    elif kind == "happen" and world.pending:
-        world.happen(data.draw(st.integers(0, len(world.pending) - 1)))
+    elif kind in ("happen", "together") and world.pending:
+        do = world.happen if kind == "happen" else world.together
+        do(data.draw(st.integers(0, len(world.pending) - 1)))
     for name in sorted(world.instances):
         if world.state.services[name].phase is not Phase.READY:
             world.sicken(name)  # which changes nothing

@@ -87,6 +87,7 @@ class World:
     holds: Mapping[str, str] = field(default_factory=dict)
     at_rest: bool = False
     ended: int | None = None
+    gathered: list[msg.Plentiful] | None = None
 
     @classmethod
     def of(
@@ -181,6 +182,19 @@ class World:
             del self.instances[effect.name]
             self.send(msg.InstanceEnded(effect.name, effect.instance, Exit(143, "killed by SIGTERM")))
 
+    def together(self, count: int) -> None:
+        """Let up to so many things that are under way come to their end, and plan for them as one."""
+        self.gathered = []
+        for item in self.pending[:count]:
+            if self.gathered is not None:  # what came before cannot have changed what is under way
+                self.happen(self.pending.index(item))
+        self._send_gathered()
+
+    def _send_gathered(self) -> None:
+        gathered, self.gathered = self.gathered, None
+        if gathered:
+            self.send(msg.Together(tuple(gathered)))
+
     def let(self, kind: type, name: str) -> None:
         """Let the oldest effect of this kind for this unit happen."""
         self.happen(next(i for i, item in enumerate(self.pending) if isinstance(item, kind) and item.name == name))
@@ -203,7 +217,12 @@ class World:
     # --- effects -----------------------------------------------------------------------------------------------------
 
     def send(self, event: msg.Event) -> None:
-        """Plan for an event and take in what the plan asks for."""
+        """Plan for an event and take in what the plan asks for; within `together`, with others as one."""
+        if self.gathered is not None:
+            if isinstance(event, msg.Plentiful) and event.name not in {one.name for one in self.gathered}:
+                self.gathered.append(event)
+                return
+            self._send_gathered()
         made = plan(self.project, self.state, event, self.now_s)
         self.state, self.holds, self.at_rest = made.state, made.holds, made.at_rest
         for action in made.actions:

@@ -163,10 +163,23 @@ class StopAsked:
     exit_code: int
 
 
-Event = (
+Single = (
     Begun | FilesChanged | InputsChecked | BuildFinished | HookFinished | InstanceStarted | InstanceReady
     | InstanceNotReady | InstanceUnhealthy | InstanceLeaving | InstanceEnded | TimerFired | StopAsked
 )  # fmt: skip
+
+# What comes a hundredfold when a large project starts.
+Plentiful = InputsChecked | InstanceStarted | InstanceReady
+
+
+@frozen
+class Together:
+    """Several events, each of another unit, that came while something else was done: one plan is made for all."""
+
+    events: tuple[Plentiful, ...]
+
+
+Event = Single | Together
 
 # --- actions: what to do ---------------------------------------------------------------------------------------------
 

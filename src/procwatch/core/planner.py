@@ -66,7 +66,8 @@ def _initial_build(build: Build, before: Remembered | None) -> BuildState:
 def plan(project: Project, state: State, event: msg.Event, now_s: float) -> Plan:
     """Everything that `event` makes possible at the monotonic time `now_s`, and why the rest has to wait."""
     draft = Draft(project, state, now_s)
-    _record(draft, event)
+    for single in event.events if isinstance(event, msg.Together) else (event,):
+        _record(draft, single)
     resting = False
     if draft.state.exit_code is not None:
         _shut_down(draft)
@@ -82,7 +83,7 @@ def plan(project: Project, state: State, event: msg.Event, now_s: float) -> Plan
 # --- what happened ---------------------------------------------------------------------------------------------------
 
 
-def _record(draft: Draft, event: msg.Event) -> None:
+def _record(draft: Draft, event: msg.Single) -> None:
     """Write the event into the state; nothing is started here."""
     match event:
         case msg.Begun():

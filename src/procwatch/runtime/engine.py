@@ -43,6 +43,8 @@ class Engine:
         self._hooks = Hooks(parts, self._outputs, self)
         patience = Patience(parts.world.report, lambda: self.state.exit_code is not None)
         self._instances = Instances(parts, self._outputs, self._hooks, patience, self)
+        # Taken from the queue, and not to be planned together with what came before it.
+        self._drawn: msg.Event | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         # The run of each build, and the pre_start of each service: what can be asked to stop.
         self._stoppable: dict[str, asyncio.Task[None]] = {}
@@ -78,7 +80,7 @@ class Engine:
         """Plan and perform until the planner says `End`, and all that was started is gone; the exit status."""
         try:
             while self._exit_code is None and not self._faults:
-                self._take(await self._queue.get())
+                self._take(await self._next())
                 # Let new tasks begin: one that is cancelled before its first step never tells how it ended.
                 await asyncio.sleep(0)
         except Exception as error:
@@ -89,6 +91,20 @@ class Engine:
         finally:
             await self._leave()
         return 1 if self._exit_code is None or self._faults else self._exit_code
+
+    async def _next(self) -> msg.Event:
+        """The next event; what comes a hundredfold, and has come already, as one: a plan looks at the whole project."""
+        first = self._drawn or await self._queue.get()
+        self._drawn = None
+        gathered: dict[str, msg.Plentiful] = {}
+        following: msg.Event | None = first
+        while isinstance(following, msg.Plentiful) and following.name not in gathered:
+            gathered[following.name] = following
+            following = None if self._queue.empty() else self._queue.get_nowait()
+        if not gathered:
+            return first
+        self._drawn = following
+        return first if len(gathered) == 1 else msg.Together(tuple(gathered.values()))
 
     def _take(self, event: msg.Event) -> None:
         made = plan(self._parts.project, self.state, event, self._parts.clock())
