@@ -231,8 +231,9 @@ def test_a_thousand_services_start_and_stop_with_the_descriptors_that_a_shell_gi
     live = start(under="ulimit -Sn 256")
     for count in range(100, MANY + 1, 100):
         live.wait("service_ready", times=count)
-    logs = [path.read_text().rsplit(maxsplit=1)[-1] for path in (project / ".procwatch/logs").iterdir()]
-    assert logs.count("256") == MANY
+    logs = [project / f".procwatch/logs/service.s{number}.log" for number in range(MANY)]
+    live.until(lambda: all(log.exists() and log.stat().st_size for log in logs), "a line in each log")
+    assert {log.read_text().split()[-1] for log in logs} == {"256"}
     live.process.send_signal(signal.SIGTERM)
     for count in range(100, MANY + 1, 100):
         live.wait("service_stopped", times=count)
