@@ -12,7 +12,6 @@ from contextlib import contextmanager
 
 from procwatch.config.find import here
 from procwatch.config.recall import Request, declared
-from procwatch.core.model import HttpProbe, Project
 from procwatch.options import Options
 
 
@@ -20,22 +19,16 @@ def start(options: Options) -> int:
     """Read the project and run it until it is stopped; the exit status."""
     request = Request(here(), options.file, os.environ, options.env_files, options.concurrency)
     known = declared(request)
-    with _without_tls(is_needed=_asks_by_tls(known.project)):
+    with _without_tls():
         from procwatch.app import run  # noqa: PLC0415 - see `_without_tls`
 
     return run(request, known, options)
 
 
-def _asks_by_tls(project: Project) -> bool:
-    """Whether a probe has an https address."""
-    probes = [probe for each in project.services.values() for probe in (each.ready, each.health and each.health.probe)]
-    return any(isinstance(probe, HttpProbe) and probe.tls for probe in probes)
-
-
 @contextmanager
-def _without_tls(*, is_needed: bool) -> Iterator[None]:
-    """Import asyncio as on a system without OpenSSL, which takes 5 to 10 ms and 5 MiB, unless a probe needs it."""
-    if is_needed or "ssl" in sys.modules:
+def _without_tls() -> Iterator[None]:
+    """Import asyncio as on a system without OpenSSL, which takes 5 to 10 ms and 5 MiB; `runtime.wire` has its own."""
+    if "ssl" in sys.modules:
         yield
         return
     sys.modules["ssl"] = None  # type: ignore[assignment]  # how Python marks what cannot be imported

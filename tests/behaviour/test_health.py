@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -248,3 +249,40 @@ restart = {{ min_delay = "10ms", max_delay = "10ms" }}
     if done:
         write(project / "done", "")
     assert live.wait("service_crashed", "service.web")["reason"].startswith("health: ")
+
+
+TLS_SERVER = """
+import http.server, os, ssl
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+context.load_cert_chain("made.pem", "key.pem")
+http.server.HTTPServer.allow_reuse_address = True
+server = http.server.HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler)
+server.socket = context.wrap_socket(server.socket, server_side=True)
+server.serve_forever()
+"""
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl to make a certificate")
+def test_a_service_is_asked_by_https(project: Path, start: Start) -> None:
+    write(project / "serve.py", TLS_SERVER)
+    port = free_port()
+    write(project / "watch.toml", f'''
+[build.certificate]
+run = "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=x -keyout key.pem -out made.pem"
+[service.web]
+run = "exec python serve.py"
+needs = ["build.certificate"]
+port = {port}
+ready = {{ http = "https://127.0.0.1:{port}/" }}
+health = {{ http = "https://127.0.0.1:{port}/", {BRISK}, failures = 1 }}
+''')  # fmt: skip
+    live = start()
+    pid = live.wait("service_ready")["pid"]
+    os.kill(pid, signal.SIGKILL)
+    assert live.wait("service_crashed")["exit_code"] == 137
+    live.wait("service_ready", times=2)
+    assert live.stop() == 130

@@ -31,14 +31,13 @@ from procwatch.frozen import frozen
 from procwatch.runtime.notify import NotifySocket
 from procwatch.runtime.spawn import SpawnError, Spec, start
 from procwatch.runtime.tree import Forest
+from procwatch.runtime.wire import Wire
 from procwatch.runtime.within import within
 
 # How much of one line the `log` probe looks at; a longer one is no message to look for, but data.
 _LINE_BYTES = 64 * 1024
 # Colours and other CSI sequences, OSC titles, and escape sequences of two characters (ECMA-48).
 _CONTROLS = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
-# The status line of an answer; more than this is no HTTP.
-_STATUS_LINE_BYTES = 8 * 1024
 # How much of the last line of a probe's command goes into a message.
 _SHOWN_BYTES = 200
 _LOOPBACK = ("127.0.0.1", "::1")
@@ -212,34 +211,12 @@ async def _try_http(host: str, probe: HttpProbe, timeout_s: float) -> str | None
 async def _status_line(host: str, probe: HttpProbe) -> bytes:
     """Ask, and give the first line of the answer; empty when the connection ended without one."""
     connection = await _connect(host, probe.port)
+    request = f"GET {probe.path} HTTP/1.1\r\nHost: {_place(host, probe.port)}\r\nUser-Agent: procwatch\r\n"
     try:
-        reader, writer = await asyncio.open_connection(
-            sock=connection,
-            ssl=_unchecked_tls() if probe.tls else None,
-            server_hostname=host if probe.tls else None,
-            limit=_STATUS_LINE_BYTES,
-        )
-    except BaseException:  # a cancellation too: the socket has no owner yet
-        connection.close()
-        raise
-    try:
-        request = f"GET {probe.path} HTTP/1.1\r\nHost: {_place(host, probe.port)}\r\nUser-Agent: procwatch\r\n"
-        writer.write(f"{request}Accept: */*\r\nConnection: close\r\n\r\n".encode())
-        return await reader.readline()
-    except ValueError:  # a line beyond the limit
-        return b"?"
+        wire = Wire(connection, host if probe.tls else None)
+        return await wire.ask(f"{request}Accept: */*\r\nConnection: close\r\n\r\n".encode())
     finally:
-        writer.transport.abort()
-
-
-def _unchecked_tls() -> Any:
-    """Certificates of development servers are their own: whether it answers is asked, not who it is."""
-    import ssl  # noqa: PLC0415 - few probes need it: see `begin`
-
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
+        connection.close()
 
 
 async def _connect(host: str, port: int) -> socket.socket:
