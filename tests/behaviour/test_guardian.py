@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from procwatch.runtime import census
 from tests.behaviour.conftest import Start
 from tests.rig.live import DEADLINE_S, Live, clean_environment, left_over, supervisor_of, write
 from tests.rig.obey import alive
@@ -33,6 +34,13 @@ run = "(setsid sh note &)"
 watch = ["src"]
 """
 PROCESSES = 7
+STUBBORN = """
+[service.stubborn]
+run = 'trap "" INT TERM HUP; while :; do sleep 1000; done'
+stop = { grace = "200ms" }
+[service.hiding]
+run = "(setsid sleep 1000 &); exec sleep 1000"
+"""
 # "everything it started ends within two seconds" (contract, Stop), and a good deal more for a loaded machine.
 ENDS_WITHIN_S = 10.0
 
@@ -114,6 +122,58 @@ def test_what_its_shell_had_started_before_it_is_none_of_its_business(project: P
     assert procwatch.wait(DEADLINE_S) == 137
     assert alive(agent)
     os.kill(agent, signal.SIGKILL)
+    assert not left_over(project)
+
+
+# Starts procwatch with what a careless program hands on: signals that are ignored, signals that are blocked.
+CARELESS = """
+import os, signal, sys
+for number in (signal.SIGINT, signal.SIGCHLD):
+    signal.signal(number, signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP})
+os.execv(sys.executable, [sys.executable, "-m", "procwatch", "start", *sys.argv[1:]])
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_that_its_parent_had_ignored_or_blocked_are_heard(project: Path, number: signal.Signals) -> None:
+    write(project / "watch.toml", '[service.web]\nrun = "touch up; exec sleep 1000"\n')
+    procwatch = subprocess.Popen(
+        [sys.executable, "-c", CARELESS], cwd=project, env=clean_environment(), stdout=subprocess.DEVNULL
+    )
+    ends((project / "up").exists)
+    procwatch.send_signal(number)
+    assert procwatch.wait(DEADLINE_S) == 128 + number
+    assert not left_over(project)
+
+
+def test_it_ends_by_itself_where_its_parent_had_ignored_the_ends_of_children(project: Path) -> None:
+    write(project / "watch.toml", '[build.a]\nrun = "true"\nwatch = ["src"]\n')
+    command = [sys.executable, "-c", CARELESS, "--no-watch"]
+    done = subprocess.run(
+        command, cwd=project, env=clean_environment(), stdout=subprocess.DEVNULL, timeout=DEADLINE_S, check=False
+    )
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("turn", range(12))
+def test_an_early_signal_ends_both_and_leaves_nothing(project: Path, turn: int) -> None:
+    """While it imports, before and after it has its handlers, while the first processes start; to one or to both."""
+    write(project / "watch.toml", STUBBORN)
+    number = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)[turn % 3]
+    procwatch = subprocess.Popen(
+        [sys.executable, "-m", "procwatch", "start"], cwd=project, env=clean_environment(),
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    ends(lambda: bool(census.descendants(procwatch.pid)))
+    since_s = time.monotonic()
+    ends(lambda: time.monotonic() > since_s + turn * 0.02)
+    supervisor = supervisor_of(procwatch.pid)
+    # The guardian last: it would pass the signal on, and the supervisor could have ended before it gets its own.
+    for pid in (supervisor, procwatch.pid) if turn % 2 else (procwatch.pid,):
+        os.kill(pid, number)
+    assert procwatch.wait(DEADLINE_S) in {128 + number, -number}
+    assert not alive(supervisor)
     assert not left_over(project)
 
 

@@ -38,6 +38,7 @@ def stand_guard() -> None:
     Where the system cannot give orphans to anybody but init (macOS) it does nothing: `is_orphan` is always false.
     """
     global _guardian  # noqa: PLW0603 - a process has one parent
+    _hear()
     if sys.platform != "linux":
         return
     libc = ctypes.CDLL(None)
@@ -57,6 +58,17 @@ def stand_guard() -> None:
     # TERM is deadly until the supervisor has its own handlers, and asks `is_orphan` from then on.
     die_with_guardian(signal.SIGTERM)
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _hear() -> None:
+    """Undo what whoever has started this may have ignored or blocked, and what is heard later on anyway.
+
+    SIGINT is ignored in the background of a script: sent before the supervisor has its handlers it would be lost. With
+    SIGCHLD ignored the guardian would never learn of an end.
+    """
+    for number in (signal.SIGINT, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)
 
 
 def front_pid() -> int:
