@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,20 @@ def test_what_its_shell_had_started_before_it_is_none_of_its_business(project: P
     assert not left_over(project)
 
 
+@contextmanager
+def procwatch_of(project: Path, *command: str) -> Iterator[subprocess.Popen[bytes]]:
+    """procwatch as a program is to start it; if the test fails it is killed, and so all below it."""
+    process = subprocess.Popen(
+        [sys.executable, *command], cwd=project, env=clean_environment(),
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
 # Starts procwatch with what a careless program hands on: signals that are ignored, signals that are blocked.
 CARELESS = """
 import os, signal, sys
@@ -138,22 +153,17 @@ os.execv(sys.executable, [sys.executable, "-m", "procwatch", "start", *sys.argv[
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signals_that_its_parent_had_ignored_or_blocked_are_heard(project: Path, number: signal.Signals) -> None:
     write(project / "watch.toml", '[service.web]\nrun = "touch up; exec sleep 1000"\n')
-    procwatch = subprocess.Popen(
-        [sys.executable, "-c", CARELESS], cwd=project, env=clean_environment(), stdout=subprocess.DEVNULL
-    )
-    ends((project / "up").exists)
-    procwatch.send_signal(number)
-    assert procwatch.wait(DEADLINE_S) == 128 + number
+    with procwatch_of(project, "-c", CARELESS) as procwatch:
+        ends((project / "up").exists)
+        procwatch.send_signal(number)
+        assert procwatch.wait(DEADLINE_S) == 128 + number
     assert not left_over(project)
 
 
 def test_it_ends_by_itself_where_its_parent_had_ignored_the_ends_of_children(project: Path) -> None:
     write(project / "watch.toml", '[build.a]\nrun = "true"\nwatch = ["src"]\n')
-    command = [sys.executable, "-c", CARELESS, "--no-watch"]
-    done = subprocess.run(
-        command, cwd=project, env=clean_environment(), stdout=subprocess.DEVNULL, timeout=DEADLINE_S, check=False
-    )
-    assert done.returncode == 0
+    with procwatch_of(project, "-c", CARELESS, "--no-watch") as procwatch:
+        assert procwatch.wait(DEADLINE_S) == 0
 
 
 @pytest.mark.parametrize("turn", range(12))
@@ -161,19 +171,16 @@ def test_an_early_signal_ends_both_and_leaves_nothing(project: Path, turn: int) 
     """While it imports, before and after it has its handlers, while the first processes start; to one or to both."""
     write(project / "watch.toml", STUBBORN)
     number = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)[turn % 3]
-    procwatch = subprocess.Popen(
-        [sys.executable, "-m", "procwatch", "start"], cwd=project, env=clean_environment(),
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    ends(lambda: bool(census.descendants(procwatch.pid)))
-    since_s = time.monotonic()
-    ends(lambda: time.monotonic() > since_s + turn * 0.02)
-    supervisor = supervisor_of(procwatch.pid)
-    # The guardian last: it would pass the signal on, and the supervisor could have ended before it gets its own.
-    for pid in (supervisor, procwatch.pid) if turn % 2 else (procwatch.pid,):
-        os.kill(pid, number)
-    assert procwatch.wait(DEADLINE_S) in {128 + number, -number}
-    assert not alive(supervisor)
+    with procwatch_of(project, "-m", "procwatch", "start") as procwatch:
+        ends(lambda: bool(census.descendants(procwatch.pid)))
+        since_s = time.monotonic()
+        ends(lambda: time.monotonic() > since_s + turn * 0.02)
+        supervisor = supervisor_of(procwatch.pid)
+        # The guardian last: it would pass the signal on, and the supervisor could have ended before it gets its own.
+        for pid in (supervisor, procwatch.pid) if turn % 2 else (procwatch.pid,):
+            os.kill(pid, number)
+        assert procwatch.wait(DEADLINE_S) in {128 + number, -number}
+        assert not alive(supervisor)
     assert not left_over(project)
 
 
