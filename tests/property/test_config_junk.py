@@ -10,8 +10,8 @@ import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from procwatch.config.env_file import read_env_file
 from procwatch.config.load import load
-from procwatch.config.procfile import read_env_file
 from procwatch.config.schema import (
     BuildTable,
     LogTable,

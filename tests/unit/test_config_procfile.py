@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from procwatch.config.env_file import read_env_file
 from procwatch.config.load import Loaded, load
-from procwatch.config.procfile import read_env_file
 from procwatch.core.model import HttpProbe, Need
 from procwatch.errors import ConfigError, UsageError
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from procwatch.config.load import load
-from procwatch.config.source import MAX_BYTES
+from procwatch.config.text import MAX_BYTES
 from procwatch.errors import ConfigError, ExitCode, UsageError
 from tests.rig.privileges import bound_by_permissions
 

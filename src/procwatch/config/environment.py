@@ -51,7 +51,7 @@ def compose(
 
 
 def _read(path: Path, name: str) -> dict[str, str]:
-    from procwatch.config.procfile import read_env_file  # noqa: PLC0415 - many projects have no env file
+    from procwatch.config.env_file import read_env_file  # noqa: PLC0415 - many projects have no env file
 
     return read_env_file(path, name)
 

@@ -26,7 +26,7 @@ from procwatch.config.schema import (
     WatchTable,
     schema_json,
 )
-from procwatch.config.source import MAX_BYTES
+from procwatch.config.text import MAX_BYTES
 from procwatch.config.values import MAX_NAME_CHARS
 
 _INTRO = f"""\

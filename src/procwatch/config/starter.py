@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from procwatch.config.source import Document, read_text
+from procwatch.config.source import Document
+from procwatch.config.text import read_text
 from procwatch.config.values import MAX_NAME_CHARS
 
 # Files that are looked into for a `package main` or an app object; more than this is not needed to find one.

@@ -6,8 +6,9 @@ import json
 import re
 from pathlib import Path
 
-from procwatch.config.source import Document, read_text
+from procwatch.config.source import Document
 from procwatch.config.starter import Choose, Part, escaped, existing, table
+from procwatch.config.text import read_text
 from procwatch.errors import UsageError
 
 # Lock file -> how scripts are run, and how a program of the project is run.

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from procwatch.config.check import Findings, inside
 from procwatch.config.dollar import KnownFaultError, expand_text, names_in
+from procwatch.config.env_file import read_env_file
 from procwatch.config.environment import DEFAULT_ENV_FILE
 from procwatch.config.locate import KeyPath
-from procwatch.config.procfile import read_env_file
 from procwatch.config.source import Document
 from procwatch.config.witness import is_there
 from procwatch.core import graph
