@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from procwatch.core.model import LogPolicy
@@ -75,6 +75,7 @@ def test_a_file_of_whole_lines_is_never_larger_than_allowed(lines: list[bytes], 
     policy=st.builds(LogPolicy, st.integers(1, 100), st.integers(0, 3)),
     picked=st.tuples(st.integers(0), st.integers(0)),
 )
+@example([b"\0\0\n"], [], LogPolicy(1, 1), (0, 1))  # a line over three files, of which the first has gone
 def test_what_is_read_again_and_what_is_counted_as_gone_are_all_of_it(
     lines: list[bytes], cuts: list[int], policy: LogPolicy, picked: tuple[int, int]
 ) -> None:

@@ -11,7 +11,7 @@ import os
 import stat
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -204,8 +204,8 @@ class LogFile:
             else:
                 skips = is_torn and one.in_line and from_ == one.begin
                 at = one.base + from_.offset - one.begin.offset
-                yield from _pieces(fd, at, after.offset - from_.offset, after.lines - from_.lines, skips=skips)
-                is_torn = False
+                size, lines = after.offset - from_.offset, after.lines - from_.lines
+                is_torn = yield from _pieces(fd, at, size, lines, skips=skips)
             place = after
 
     def _at(self, place: Mark, end: Mark) -> tuple[_Stretch | None, Mark]:
@@ -234,8 +234,11 @@ class LogFile:
         return -1
 
 
-def _pieces(fd: int, place: int, left: int, lines: int, *, skips: bool) -> Iterator[bytes | int]:
-    """So many bytes and lines of a file, which is closed. `skips`: its first line has lost its beginning: it counts."""
+def _pieces(fd: int, place: int, left: int, lines: int, *, skips: bool) -> Generator[bytes | int, None, bool]:
+    """So many bytes and lines of a file, which is closed. `skips`: its first line has lost its beginning: it counts.
+
+    Gives whether that line has not ended in it.
+    """
     try:
         while left and (data := os.pread(fd, min(left, _READ_BYTES), place)):
             place += len(data)
@@ -253,6 +256,7 @@ def _pieces(fd: int, place: int, left: int, lines: int, *, skips: bool) -> Itera
         os.close(fd)
     if lines:
         yield lines
+    return skips
 
 
 def _offset(mark: Mark) -> int:
