@@ -49,7 +49,7 @@ bench: setup ## measure beside the peers that are installed
 	$(BIN)/python -m benchmarks
 
 fuzz: setup ## property tests with new seeds and many more examples
-	HYPOTHESIS_PROFILE=deep $(BIN)/pytest tests/property $(PYTEST_ARGS)
+	HYPOTHESIS_PROFILE=deep $(BIN)/pytest tests/property -o faulthandler_timeout=0 $(PYTEST_ARGS)
 
 SECONDS ?= 300
 chaos: setup ## new seeds of chaos for SECONDS=300, or those of SEEDS="1 2"
