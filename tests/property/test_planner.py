@@ -42,10 +42,10 @@ def projects(draw: st.DrawFn) -> Project:
     return project(*builds, *services, jobs=draw(st.integers(1, 3)))
 
 
-def play(world: World, data: st.DataObject) -> None:
+def play(world: World, data: st.DataObject) -> None:  # noqa: C901 - one choice, a case a move
     """One thing happens: an edit, a touch, a crash or another trouble, or the end of something that is under way."""
     world.now_s += data.draw(st.sampled_from([0.0, 0.01, 0.5, 3.0]))
-    kinds = ["save", "touch", "happen", "happen", "happen", "together", "trouble", "trigger", "prepare", "mute"]
+    kinds = ["save", "touch", "happen", "happen", "happen", "together", "trouble", "trigger", "prepare", "mute", "ask"]
     kind = data.draw(st.sampled_from(kinds))
     builds, services = sorted(world.state.builds), sorted(world.state.services)
     if kind == "save":
@@ -57,6 +57,8 @@ def play(world: World, data: st.DataObject) -> None:
         world.touch_service(data.draw(st.sampled_from(services)))
     elif kind == "prepare":
         world.unprepared ^= {data.draw(st.sampled_from(services))}
+    elif kind == "ask":
+        ask(world, data)
     elif kind == "mute":
         world.mute ^= {data.draw(st.sampled_from(services))}
     elif kind == "trouble" and world.instances:
@@ -67,6 +69,26 @@ def play(world: World, data: st.DataObject) -> None:
     for name in sorted(world.instances):
         if world.state.services[name].phase is not Phase.READY:
             world.sicken(name)  # which changes nothing
+
+
+def ask(world: World, data: st.DataObject) -> None:
+    """A user wants something by name."""
+    builds, services = sorted(world.state.builds), sorted(world.state.services)
+    to = data.draw(st.sampled_from(["start", "stop", "restart", "build", "pause", "resume"]))
+    names = builds if to == "build" else [*builds, *services] if to in {"pause", "resume"} else services
+    chosen = tuple(data.draw(st.lists(st.sampled_from(names), unique=True, min_size=1)))
+    if to == "build":
+        world.send(msg.BuildsAsked(chosen))
+    elif to in {"pause", "resume"}:
+        world.send(msg.PauseAsked(chosen, paused=to == "pause"))
+    else:
+        world.send(msg.ServicesAsked(chosen, to))  # type: ignore[arg-type]
+
+
+def undo(world: World) -> None:
+    """Whatever was asked for: everything is wanted, nothing is paused."""
+    world.send(msg.PauseAsked(tuple(world.project.units), paused=False))
+    world.send(msg.ServicesAsked(tuple(world.state.services), "start"))
 
 
 def begin(world: World, data: st.DataObject) -> None:
@@ -99,6 +121,7 @@ def test_after_any_history_and_a_repair_every_service_runs_the_newest_content(
     for _ in range(data.draw(st.integers(0, 40))):
         play(world, data)
     world.unprepared, world.mute = set(), set()
+    undo(world)
     world.settle()
     world.save(*world.state.builds, content=1)
     for name in world.state.services:

@@ -317,8 +317,10 @@ class World:
             if moved and other in self.result:
                 assert self.result[other] == "succeeded", f"{name} moves to {other}, which {self.result[other]}"
         for item in self.project.services[name].service_needs:
-            # One that ended while its dependent was between two instances does not hold up the second.
-            assert item.name in self.instances or name in self.retiring, f"{name} starts without {item.name}"
+            # One that ended while its dependent was between two instances does not hold up the second; nor does one
+            # that a user has stopped.
+            is_excused = name in self.retiring or not self.state.services[item.name].wanted
+            assert item.name in self.instances or is_excused, f"{name} starts without {item.name}"
         self.retiring.discard(name)
         self.instances[name] = instance
         self.launches.append(Launch(name, instance, built, basis))

@@ -116,11 +116,22 @@ def start(draft: Draft, build: Build) -> None:
         name, activity="running", due=False, force=False, run=run, run_key=draft.wanted_key(build),
         run_digest=state.digest, run_paths=state.changed, run_changed=frozenset(), started_s=draft.now_s,
         edited_s=draft.now_s, outcome=None, clean=False, looked=False, touched=False, changed=(), offered=False,
-        pause="to come",
+        pause="to come", asked=False, why=_why(build, state),
     )  # fmt: skip
     draft.actions.append(msg.Notice("build_started", name, run=run, paths=state.changed))
     draft.actions.append(msg.Remember(name, state.key, clean=False, run=run))
     draft.actions.append(msg.StartBuild(name, run, state.changed))
+
+
+def _why(build: Build, state: BuildState) -> str:
+    """What made it run, in words; files are told by `changed`."""
+    if state.asked:
+        return "asked for"
+    if state.changed:
+        return _because(state.changed)
+    if state.force or state.judged is None:
+        return "first run"
+    return f"{' or '.join(need.name for need in build.build_needs) or 'what it needs'} has changed"
 
 
 def must_pause(draft: Draft, build: Build) -> str | None:
@@ -187,6 +198,13 @@ def judge(draft: Draft, build: Build, needs_fresh: bool) -> None:
         draft.actions.append(
             msg.Notice("build_cancelled", build.name, run=state.run, reason=reason, duration_s=state.duration_s)
         )
+    if state.asked:
+        force(draft, build.name)
+
+
+def force(draft: Draft, name: str) -> None:
+    """A user asks for a run: it comes as soon as it can, whatever the key says."""
+    draft.set_build(name, asked=True, due=True, force=True, adopt=False, news=True, looked=False)
 
 
 def _counts_all_the_same(state: BuildState) -> bool:
@@ -237,6 +255,7 @@ def _use(draft: Draft, build: Build, state: BuildState, key: str | None, but: st
 
 def _succeed(draft: Draft, build: Build, state: BuildState, key: str | None, but: str | None) -> None:
     name, run = build.name, state.run
+    draft.set_build(name, ended_s=draft.now_s)
     same = key is not None and key == state.key
     _settle(draft, name, key=key, clean=True, failure=None)
     draft.set_build(name, failures=0)
@@ -264,7 +283,7 @@ def _fail(draft: Draft, build: Build, state: BuildState, failed: msg.Failed, key
     words = failed.exit.words if failed.step == "run" else f"{failed.step} {failed.exit.words}"
     draft.set_build(
         name, due=False, force=False, changed=(), clean=False, tried=key, failure=words, failures=state.failures + 1,
-        touched=False, looked=False,
+        touched=False, looked=False, ended_s=draft.now_s,
     )  # fmt: skip
     draft.actions.append(
         msg.Notice(

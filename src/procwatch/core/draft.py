@@ -13,8 +13,9 @@ from hashlib import blake2b
 from typing import Any, Literal
 
 from procwatch.core import messages as msg
+from procwatch.core.graph import closure
 from procwatch.core.model import Build, Need, Project, Service
-from procwatch.core.state import ALIVE, Basis, BuildState, Phase, State
+from procwatch.core.state import ALIVE, ASKED, Basis, BuildState, Phase, Remembered, ServiceState, State
 
 # "one stopped three times in a row is let finish" (contract, Change).
 STOPS_LIMIT = 3
@@ -64,6 +65,22 @@ class Draft:
         else:
             self.set_service(name, check=number, news=False)
         self.actions.append(msg.CheckInputs(name, number))
+
+    def join(self, names: Iterable[str]) -> None:
+        """Have these units, and what they need, take part from now on."""
+        edges = {name: tuple(need.name for need in unit.needs) for name, unit in self.project.units.items()}
+        for name in self.project.units:
+            if name not in self.builds and name not in self.services and name in closure(edges, names):
+                self._add(name)
+        for known in ("active_builds", "active_services", "dependents"):
+            self.__dict__.pop(known, None)
+        self._standings = None
+
+    def _add(self, name: str) -> None:
+        if name in self.project.services:
+            self.services[name] = ServiceState()
+        else:
+            self.builds[name] = first_build(self.project.builds[name], self.state.absent.get(name))
 
     # --- the graph ---------------------------------------------------------------------------------------------------
 
@@ -166,9 +183,9 @@ class Draft:
             or self.worst((need.name for need in service.build_needs), standings) != "fresh"
         ):
             return None
-        parts = [("definition", state.digest), ("asked", str(state.asks))]
+        parts = [("definition", state.digest)]
         parts.extend((need.name, self._version(need)) for need in service.needs if need.restart)
-        return tuple(parts)
+        return (*parts, (ASKED, str(state.asks)))
 
     def _version(self, need: Need) -> str:
         if need.name in self.builds:
@@ -205,6 +222,16 @@ class Draft:
         if name in self.builds:
             return self.builds[name].activity in {"running", "stopping"}
         return self.services[name].phase in ALIVE
+
+
+def first_build(build: Build, before: Remembered | None) -> BuildState:
+    """`at_start` says whether the last success of an earlier supervisor counts, or what is on disk, or neither."""
+    fresh = BuildState(
+        force=build.at_start == "always", adopt=build.at_start == "never", run=before.run if before else 0
+    )
+    if before is None or build.at_start == "always":
+        return fresh
+    return replace(fresh, key=before.key, clean=before.clean)
 
 
 def join_keys(digest: str, needed: list[str]) -> str:

@@ -163,9 +163,37 @@ class StopAsked:
     exit_code: int
 
 
+@frozen
+class ServicesAsked:
+    """A user wants these services (full names) started with what they need, stopped, or restarted.
+
+    Those that do not take part yet do from now on.
+    """
+
+    names: tuple[str, ...]
+    to: Literal["start", "stop", "restart"]
+
+
+@frozen
+class BuildsAsked:
+    """A user wants these builds (full names) run, whatever has changed."""
+
+    names: tuple[str, ...]
+
+
+@frozen
+class PauseAsked:
+    """From now on changes of these units (full names) are only collected, or that is over."""
+
+    names: tuple[str, ...]
+    paused: bool
+
+
+Asked = ServicesAsked | BuildsAsked | PauseAsked
 Single = (
     Begun | FilesChanged | InputsChecked | BuildFinished | HookFinished | InstanceStarted | InstanceReady
     | InstanceNotReady | InstanceUnhealthy | InstanceLeaving | InstanceEnded | TimerFired | StopAsked
+    | ServicesAsked | BuildsAsked | PauseAsked
 )  # fmt: skip
 
 # What comes a hundredfold when a large project starts.

@@ -1,21 +1,39 @@
-"""Names as a user writes them -> full names of builds and services."""
+"""Names as a user writes them -> full names of builds and services.
+
+Rule 1: an unknown name is a UsageError that names the nearest known one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 from procwatch.core.model import Project
 from procwatch.errors import UsageError
 
+# What a command is about: `start` and its like, `build`, or `status`, `logs`, `why`, `wait`, `pause`.
+Kind = Literal["service", "build", "any"]
+
 
 def services(project: Project, words: Iterable[str]) -> tuple[str, ...]:
-    """Full names for what `start` is given: services, groups, and builds by their full name.
+    """Full names for what `start` is given: services, groups, and builds by their full name."""
+    return _found(project, words, "service")
 
-    A UsageError names the unknown word and the nearest known one.
-    """
+
+def builds(project: Project, words: Iterable[str]) -> tuple[str, ...]:
+    """Full names of builds; of a group those that are in it."""
+    return _found(project, words, "build")
+
+
+def units(project: Project, words: Iterable[str]) -> tuple[str, ...]:
+    """Full names of both; where a build and a service share a short name, it means both."""
+    return _found(project, words, "any")
+
+
+def _found(project: Project, words: Iterable[str], kind: Kind) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for word in words:
-        members = _members(project, word)
+        members = _members(project, word, kind)
         if not members:
             raise UsageError(f'"{word}" stands for nothing: the group is empty, or -c leaves it out')
         found.update(dict.fromkeys(members))
@@ -32,22 +50,39 @@ def to_start(project: Project, words: Iterable[str]) -> tuple[str, ...]:
     return (*builds, *(service.name for service in project.services.values() if service.autostart))
 
 
-def _members(project: Project, word: str) -> tuple[str, ...]:
-    if word in project.units:
+def _members(project: Project, word: str, kind: Kind) -> tuple[str, ...]:
+    kinds = ("build", "service") if kind == "any" else (kind,)
+    full = tuple(name for name in (f"{each}.{word}" for each in kinds) if name in project.units)
+    if word in project.units and (kind != "build" or word in project.builds):
         return (word,)
-    if f"service.{word}" in project.services:
-        return (f"service.{word}",)
+    if full:
+        return full
     if word in project.groups:
-        return project.groups[word]
-    if f"build.{word}" in project.builds:
-        raise UsageError(f'"{word}" is a build; to start only that build and what it needs say "build.{word}"')
-    if word.startswith("build."):
-        raise UsageError(f'there is no "{word}"; builds are: {", ".join(project.builds) or "none"}')
-    known = [*(service.short for service in project.services.values()), *project.groups, *project.units]
+        members = project.groups[word]
+        return tuple(name for name in members if name in project.builds) if kind == "build" else members
+    raise UsageError(_unknown(project, word, kind))
+
+
+def _unknown(project: Project, word: str, kind: Kind) -> str:
+    """That there is no such name, and what would be one."""
+    if kind == "service" and f"build.{word}" in project.builds:
+        return f'"{word}" is a build; to start only that build and what it needs say "build.{word}"'
+    if kind == "build" and (word in project.services or f"service.{word}" in project.services):
+        return f'"{word}" is a service; builds are: {_list(project.builds)}'
+    for each, known in (("build", project.builds), ("service", project.services)):
+        if word.startswith(f"{each}."):
+            return f'there is no "{word}"; {each}s are: {_list(known)}'
     from difflib import get_close_matches  # noqa: PLC0415 - only needed when something is wrong
 
-    near = get_close_matches(word, known, n=1)
-    hint = (
-        f'did you mean "{near[0]}"?' if near else f"services are: {', '.join(known[: len(project.services)]) or 'none'}"
+    own = project.services if kind == "service" else project.builds if kind == "build" else project.units
+    shorts = list(dict.fromkeys(name.partition(".")[2] for name in own))
+    near = get_close_matches(word, [*shorts, *project.groups, *project.units], n=1)
+    noun = {"service": "service or group", "build": "build", "any": "build, service or group"}[kind]
+    listed = {"service": "services are", "build": "builds are", "any": "there are"}[kind]
+    return f'there is no {noun} "{word}"; ' + (
+        f'did you mean "{near[0]}"?' if near else f"{listed}: {', '.join(shorts) or 'none'}"
     )
-    raise UsageError(f'there is no service or group "{word}"; {hint}')
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(names) or "none"

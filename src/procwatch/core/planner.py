@@ -10,16 +10,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from procwatch.core import builds, graph
+from procwatch.core import asked, builds, graph
 from procwatch.core import messages as msg
 from procwatch.core import service as life
 from procwatch.core.draft import STOPS_LIMIT, Draft, Standing
 from procwatch.core.model import Build, Project, Service
-from procwatch.core.state import ALIVE, DISTURBED, Basis, BuildState, Phase, Remembered, ServiceState, State
+from procwatch.core.state import ALIVE, ASKED, DISTURBED, Basis, Phase, Remembered, State
 from procwatch.frozen import frozen
 
 # For which a service would be stopped, or started, at once.
 _TROUBLES = (msg.InstanceNotReady, msg.InstanceUnhealthy, msg.TimerFired)
+_Life = (
+    msg.InputsChecked | msg.BuildFinished | msg.HookFinished | msg.InstanceStarted | msg.InstanceReady
+    | msg.InstanceNotReady | msg.InstanceUnhealthy | msg.InstanceLeaving | msg.InstanceEnded | msg.TimerFired
+)  # fmt: skip
 
 
 @frozen
@@ -45,22 +49,9 @@ def initial(
     project: Project, names: Iterable[str], remembered: Mapping[str, Remembered], *, watching: bool = True
 ) -> State:
     """The state before anything has started: `names` (full names) and what they need take part."""
-    chosen = project.only(taking_part(project, names))
-    return State(
-        builds={name: _initial_build(build, remembered.get(name)) for name, build in chosen.builds.items()},
-        services={name: ServiceState() for name in chosen.services},
-        watching=watching,
-    )
-
-
-def _initial_build(build: Build, before: Remembered | None) -> BuildState:
-    """`at_start` says whether the last success of an earlier supervisor counts, or what is on disk, or neither."""
-    fresh = BuildState(
-        force=build.at_start == "always", adopt=build.at_start == "never", run=before.run if before else 0
-    )
-    if before is None or build.at_start == "always":
-        return fresh
-    return replace(fresh, key=before.key, clean=before.clean)
+    draft = Draft(project, State({}, {}, absent=remembered, watching=watching), 0.0)
+    draft.join(names)
+    return draft.freeze()
 
 
 def plan(project: Project, state: State, event: msg.Event, now_s: float) -> Plan:
@@ -90,19 +81,26 @@ def _record(draft: Draft, event: msg.Single) -> None:
             draft.state = replace(draft.state, begun=True)
         case msg.FilesChanged():
             _note_changes(draft, event)
+        case msg.StopAsked():
+            _note_stop(draft, event)
+        case msg.ServicesAsked() | msg.BuildsAsked() | msg.PauseAsked():
+            asked.note(draft, event)
+        case _ if event.name in draft.services | draft.builds:
+            _note_life(draft, event)
+
+
+def _note_life(draft: Draft, event: _Life) -> None:
+    """Of one unit that takes part."""
+    match event:
         case msg.InputsChecked(name) if name in draft.builds:
             builds.note_check(draft, event)
         case msg.InputsChecked():
             _note_definition(draft, event)
-        case msg.BuildFinished(name) if name in draft.builds:
-            builds.note_finish(draft, event)
-        case msg.StopAsked():
-            _note_stop(draft, event)
         case msg.BuildFinished():
-            pass  # a run of something that no longer takes part
+            builds.note_finish(draft, event)
         case msg.TimerFired(name) if name in draft.builds:
             builds.note_pause_over(draft, event)
-        case _ if event.name in draft.services:
+        case _:
             _note_service(draft, event.name, event)
 
 
@@ -234,6 +232,9 @@ def _advance_build(draft: Draft, build: Build) -> None:
 def _advance_due_build(draft: Draft, build: Build, standings: dict[str, Standing]) -> None:
     """An idle build that is due: hold it, look at its inputs, or start it."""
     state = draft.builds[build.name]
+    if build.name in draft.state.paused and not state.asked:
+        draft.holds[build.name] = "paused"
+        return
     if hold := _build_hold(draft, build, standings):
         draft.holds[build.name] = hold
         return
@@ -307,6 +308,7 @@ def _place_hold(draft: Draft, build: Build) -> str | None:
 def _advance_service(draft: Draft, service: Service) -> None:
     state = draft.services[service.name]
     if not state.wanted:
+        asked.stop_unwanted(draft, service)
         return
     if state.news and not state.check:
         draft.check(service.name)
@@ -315,12 +317,14 @@ def _advance_service(draft: Draft, service: Service) -> None:
         return
     standings = draft.standings()
     wanted = draft.wanted_basis(service, standings)
-    down = state.phase not in ALIVE
-    if not (down and state.due) and (wanted is None or wanted in (state.basis, state.refused)):
+    if not state.due and (wanted is None or wanted in (state.basis, state.refused)):
         if wanted is None and (reason := _why_not_fresh(draft, service, standings)):
             draft.holds[service.name] = f"outdated: {reason}"
         return
-    basis = wanted or _same_again(draft, service, standings)
+    if service.name in draft.state.paused and not state.due:
+        draft.holds[service.name] = "paused"
+        return
+    basis = wanted or _same_again(draft, service)
     hold = _service_hold(draft, service, standings, basis, settled=wanted is not None and wanted != state.basis)
     if hold or basis is None:
         draft.holds[service.name] = hold or "waits for its builds"
@@ -328,14 +332,26 @@ def _advance_service(draft: Draft, service: Service) -> None:
         _step(draft, service.name, life.Go(basis))
 
 
-def _same_again(draft: Draft, service: Service, standings: dict[str, Standing]) -> Basis | None:
-    """After a crash, what ran before is started again although a build has failed since; not while one runs."""
-    basis = draft.services[service.name].basis
-    if basis is None or _needs(draft, service, standings) == "busy":
+def _same_again(draft: Draft, service: Service) -> Basis | None:
+    """What ran before is started again although a build has failed since (after a crash, or when a user asks for it).
+
+    Not while a build runs.
+    """
+    state = draft.services[service.name]
+    basis = state.basis
+    if basis is None or any(_will_run(draft, name) for name in draft.above(service)):
         return None
     runs = [f"{name} {draft.builds[name].run}" for name in draft.above(service) if not draft.builds[name].clean]
-    kept = tuple(part for part in basis if part[0] != DISTURBED)
+    kept = tuple(part for part in basis if part[0] not in {DISTURBED, ASKED})
+    kept = (*kept, (ASKED, str(state.asks)))
     return (*kept, (DISTURBED, ", ".join(runs))) if runs else kept
+
+
+def _will_run(draft: Draft, name: str) -> bool:
+    """Whether a build runs or is about to."""
+    state = draft.builds[name]
+    is_due = (state.due or state.check != 0) and name not in draft.state.paused
+    return state.activity != "idle" or is_due
 
 
 def _service_hold(

@@ -21,7 +21,7 @@ from dataclasses import replace
 
 from procwatch.core import messages as msg
 from procwatch.core.model import Exit, RestartPolicy, Service
-from procwatch.core.state import Basis, Fault, Phase, ServiceState, is_disturbed
+from procwatch.core.state import ASKED, Basis, Fault, Phase, ServiceState, is_disturbed
 from procwatch.frozen import frozen
 
 # Five crashes in a row, each before `stable`, are a crash loop (contract, Crash).
@@ -91,10 +91,21 @@ def _launch(at: _At, state: ServiceState, basis: Basis) -> Step:
     launched = replace(
         _gone(state), phase=Phase.STARTING, instance=state.instance + 1, basis=basis, prepared=None, refused=None,
         due=False, switching=moved and state.basis is not None, started_s=at.now_s, changed=(),
-        cause=state.changed,
+        cause=state.changed, why=_why(state, basis),
         generation=state.generation + moved, crashes=0 if moved else state.crashes,
     )  # fmt: skip
     return launched, (msg.StartInstance(at.service.name, launched.instance, state.changed),)
+
+
+def _why(state: ServiceState, basis: Basis) -> str:
+    """What made it start, in words; files are told by `changed`."""
+    if state.basis is None:
+        return "first start"
+    new = [source for source, value in basis if (source, value) not in state.basis]
+    if new == [ASKED]:
+        return "a file that it watches changed" if state.changed else "asked for"
+    words = {"definition": "its definition or an env file changed", ASKED: "asked for"}
+    return ", ".join(words.get(source, f"{source} has changed") for source in new) or "it had ended"
 
 
 def _go_from_running(at: _At, state: ServiceState, event: Go) -> Step:
@@ -103,10 +114,10 @@ def _go_from_running(at: _At, state: ServiceState, event: Go) -> Step:
     if at.service.hooks.get("pre_start") and state.prepared != event.basis:
         hook = msg.RunHook(name, "pre_start", state.instance + 1, changed=state.changed)
         return replace(state, phase=Phase.SWITCHING, going_to=event.basis), (hook,)
-    if at.service.switch == "signal" and state.phase is Phase.READY:
+    if at.service.switch == "signal" and state.phase is Phase.READY and not state.due:
         signalled = replace(
             state, basis=event.basis, prepared=None, refused=None, generation=state.generation + 1, changed=(),
-            cause=state.changed,
+            cause=state.changed, why=_why(state, event.basis),
         )  # fmt: skip
         notice = msg.Notice("service_switched", name, run=state.instance, reason=at.service.reload_signal)
         return signalled, (msg.SignalInstance(name, state.instance, at.service.reload_signal), notice)
@@ -136,7 +147,7 @@ def _prepared_from_running(at: _At, state: ServiceState, event: msg.HookFinished
         "not_ready", at.service.name, run=state.instance, exit_code=event.exit.code,
         reason=f"pre_start {event.exit.words}", effect=f"{at.service.name} stays on run {state.instance}",
     )  # fmt: skip
-    return replace(state, phase=phase, refused=state.going_to), (notice,)
+    return replace(state, phase=phase, refused=state.going_to, due=False), (notice,)
 
 
 # --- the instance ----------------------------------------------------------------------------------------------------
@@ -214,7 +225,8 @@ def _fail(at: _At, state: ServiceState, fault: Fault) -> Step:
 
 def _failing_ended(at: _At, state: ServiceState, event: msg.InstanceEnded) -> Step:
     reason = state.fault.reason if state.fault else event.exit.words
-    return _crashed(at, state, Exit(event.exit.code or 1, reason))
+    after, actions = _crashed(at, state, Exit(event.exit.code or 1, reason))
+    return replace(after, due=state.due), actions  # a start that was asked for meanwhile waits for no back-off
 
 
 def _ended(at: _At, state: ServiceState, event: msg.InstanceEnded) -> Step:
@@ -252,7 +264,7 @@ def _retired(at: _At, state: ServiceState, event: msg.InstanceEnded) -> Step:
 
 
 def _stopped(at: _At, state: ServiceState, event: msg.InstanceEnded) -> Step:
-    return replace(_gone(state), phase=Phase.STOPPED, due=False, prepared=None), (_stop_notice(at, event),)
+    return replace(_gone(state), phase=Phase.STOPPED, prepared=None), (_stop_notice(at, event),)
 
 
 def _gone(state: ServiceState) -> ServiceState:

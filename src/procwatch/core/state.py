@@ -7,6 +7,7 @@ Rule 2: what can be derived (who waits for whom, what is outdated) is not stored
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import field
 from enum import StrEnum
 from typing import Literal
 
@@ -36,6 +37,8 @@ ALIVE = frozenset(Phase) - {Phase.STOPPED, Phase.BACKOFF, Phase.FAILED}
 # What an instance was, or should be, started with: (source, value) pairs, such as ("build.api", its key).
 Basis = tuple[tuple[str, str], ...]
 
+# The source of the part that counts touches and restarts that were asked for.
+ASKED = "asked"
 # The source of a part that is in no wanted basis: the instance was started from what failed runs may have disturbed.
 DISTURBED = "disturbed"
 
@@ -60,9 +63,10 @@ class ServiceState:
     `basis`: of the newest instance. `prepared`: the basis whose pre_start has succeeded and waits for its start.
     `refused`: a basis whose pre_start failed: not tried again before something is new, or the back-off has passed.
     `generation` counts switches, not restarts after a crash; needs with `restart = true` look at it. `asks` counts
-    touches of its own `watch`. `due`: it is down and is to be started, with or without anything new. `changed`: paths
-    that the next instance will be started for; `cause`: those that this one was. `problem`: why no instance could be
-    started now, in words. `leaving_s`: when the instance said that it ends by itself. `fault`: why it is failing.
+    touches of its own `watch`, and restarts that a user asked for. `wanted`: nobody has stopped it by hand. `due`: it
+    is to be started, or restarted, with or without anything new. `changed`: paths that the next instance will be
+    started for; `cause`: those that this one was, and `why` in words. `problem`: why no instance could be started now,
+    in words. `leaving_s`: when the instance said that it ends by itself. `fault`: why it is failing.
     """
 
     phase: Phase = Phase.STOPPED
@@ -79,6 +83,7 @@ class ServiceState:
     asks: int = 0
     changed: tuple[str, ...] = ()
     cause: tuple[str, ...] = ()
+    why: str = ""
     digest: str | None = None
     problem: str | None = None
     check: int = 0
@@ -99,17 +104,18 @@ class BuildState:
     """One build. `run` counts from 1; 0 is none yet.
 
     Due work: `due` (look again, and run if it must), `force` (run whatever the key says), `adopt` (take what is on
-    disk as good), `changed` (paths that made it due), `news` (changes that no check has seen), `check` (number of the
-    check under way, 0 is none), `looked` (`digest` and `touched` are of now), `digest` (of its own inputs).
+    disk as good), `asked` (by a user, for a run that begins after that), `changed` (paths that made it due), `news`
+    (changes that no check has seen), `check` (number of the check under way, 0 is none), `looked` (`digest` and
+    `touched` are of now), `digest` (of its own inputs).
 
     The run under way: `run_key`, `run_digest` (what it was started with), `run_paths` (the changes that it was started
-    for), `run_changed` (paths whose content changed since), `edited_s` (when the last of them did), `outcome` (its end,
-    until the inputs are known to be the same).
+    for, `why` in words), `run_changed` (paths whose content changed since), `edited_s` (when the last of them did),
+    `outcome` (its end, until the inputs are known to be the same).
 
     What it came to: `key` (of the last success), `clean` (nothing ran since that success that may have disturbed what
     it wrote), `tried` (key of the last outcome that was used), `failure` (in words, if that one failed), `failures` (in
-    a row), `stops` (outdated runs in a row), `offered` (an outdated success that is used all the same), `wavered` (its
-    last run was dropped because the inputs changed meanwhile, and back).
+    a row), `ended_s` (when that outcome came), `stops` (outdated runs in a row), `offered` (an outdated success that is
+    used all the same), `wavered` (its last run was dropped because the inputs changed meanwhile, and back).
 
     Of the loop guard: `rounds` and `suspects` (completed runs in a row in which these paths changed), `pause` (whether
     the wait before the round that decides is still to come, goes on, or is over) and `timer` (its number).
@@ -119,6 +125,7 @@ class BuildState:
     due: bool = True
     force: bool = False
     adopt: bool = False
+    asked: bool = False
     changed: tuple[str, ...] = ()
     news: bool = True
     check: int = 0
@@ -129,6 +136,7 @@ class BuildState:
     run_key: str | None = None
     run_digest: str | None = None
     run_paths: tuple[str, ...] = ()
+    why: str = ""
     run_changed: frozenset[str] = frozenset()
     started_s: float = 0.0
     edited_s: float = 0.0
@@ -139,6 +147,7 @@ class BuildState:
     tried: str | None = None
     failure: str | None = None
     failures: int = 0
+    ended_s: float = 0.0
     stops: int = 0
     offered: bool = False
     wavered: bool = False
@@ -154,26 +163,29 @@ class BuildState:
 
 
 @frozen
-class State:
-    """Everything. Only the builds and services that take part have an entry; `checks` numbers the checks.
-
-    `watching`: files are watched, so that something can always still happen. `exit_code`: None until a stop was asked
-    for, then what procwatch is to end with.
-    """
-
-    builds: Mapping[str, BuildState]
-    services: Mapping[str, ServiceState]
-    watching: bool = True
-    begun: bool = False
-    checks: int = 0
-    exit_code: int | None = None
-    ended: bool = False
-
-
-@frozen
 class Remembered:
     """What an earlier supervisor left about a build: its last success, and whether its last run was that success."""
 
     key: str | None
     clean: bool
     run: int
+
+
+@frozen
+class State:
+    """Everything. Only the builds and services that take part have an entry; `checks` numbers the checks.
+
+    `absent`: what an earlier supervisor left of the builds that do not take part. `paused`: units whose changes are
+    only collected. `watching`: files are watched, so that something can always still happen. `exit_code`: None until a
+    stop was asked for, then what procwatch is to end with.
+    """
+
+    builds: Mapping[str, BuildState]
+    services: Mapping[str, ServiceState]
+    absent: Mapping[str, Remembered] = field(default_factory=dict)
+    paused: frozenset[str] = frozenset()
+    watching: bool = True
+    begun: bool = False
+    checks: int = 0
+    exit_code: int | None = None
+    ended: bool = False
