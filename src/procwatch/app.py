@@ -6,9 +6,7 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +17,14 @@ from procwatch.core import names
 from procwatch.core.model import Project
 from procwatch.core.planner import initial, taking_part
 from procwatch.errors import ConfigError
+from procwatch.frozen import frozen
 from procwatch.options import Options
 from procwatch.output.console import Console, Look
 from procwatch.runtime import descriptors
 from procwatch.runtime.assigned import Assigner
 from procwatch.runtime.census import become_subreaper
+from procwatch.runtime.chronicle import Chronicle
+from procwatch.runtime.commands import Commands
 from procwatch.runtime.effects import Surroundings
 from procwatch.runtime.engine import Engine
 from procwatch.runtime.gate import Gate
@@ -31,6 +32,7 @@ from procwatch.runtime.guardian import is_orphan
 from procwatch.runtime.inputs import Inputs
 from procwatch.runtime.journal import Journal
 from procwatch.runtime.parts import Parts
+from procwatch.runtime.server import Server
 from procwatch.runtime.store import Store
 from procwatch.runtime.strays import end_strays
 from procwatch.runtime.tree import Forest
@@ -40,9 +42,6 @@ from procwatch.runtime.watcher import Watcher
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # A signal that comes twice so soon was sent once to the group and once more by a parent that forwards it.
 _SAME_SIGNAL_S = 0.2
-
-# Remembers what was read, for the next start.
-Keep = Callable[[], None]
 
 
 def run(request: Request, known: Declared, options: Options) -> int:
@@ -57,46 +56,77 @@ def run(request: Request, known: Declared, options: Options) -> int:
     return asyncio.run(_run(request, known, options))
 
 
+@frozen
+class _Start:
+    """What a run begins with."""
+
+    request: Request
+    known: Declared
+    options: Options
+
+    @property
+    def project(self) -> Project:
+        """All that is declared, also what does not take part."""
+        return self.known.project
+
+    @property
+    def chosen(self) -> frozenset[str]:
+        """What takes part from the beginning (full names)."""
+        return taking_part(self.project, names.to_start(self.project, self.options.names))
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether a file can make anything due, and is to."""
+        units = self.project.units.values()
+        files = bool(self.project.env_files)
+        return self.options.watch and any(unit.watch or unit.env_files or files for unit in units)
+
+
 async def _run(request: Request, known: Declared, options: Options) -> int:
-    chosen = taking_part(known.project, names.to_start(known.project, options.names))
-    project = known.project.only(chosen)
+    start = _Start(request, known, options)
+    chosen = start.chosen  # an unknown name is told before anything is done
     loop = asyncio.get_running_loop()
     look = Look(options.as_json, options.verbosity, options.clear)
-    folder = Path(project.folder)
-    console = Console(project, look, os.environ, loop, folder / FOLDER / "logs")
+    folder = Path(known.project.folder)
+    console = Console(known.project, look, os.environ, loop, folder / FOLDER / "logs")
     store = Store(folder, console.report)
+    server = Server(console.report)
     try:
         console.begin()
         store.open()
+        server.open(store.socket_paths())
         for warning in known.warnings:
             console.report(f"warning: {warning}")
-        keep = partial(remember, request, known)
-        return await _supervise(project, known.files, options, store, console, keep)
+        return await _supervise(start, chosen, store, console, server)
     finally:
+        server.shut()
         store.close()
+        server.ended.set()
+        await server.close()
         console.close()
         _be_deaf(loop)
 
 
-async def _supervise(
-    project: Project, definitions: tuple[Path, ...], options: Options, store: Store, console: Console, keep: Keep
-) -> int:
+async def _supervise(start: _Start, chosen: frozenset[str], store: Store, console: Console, server: Server) -> int:
     become_subreaper()
-    descriptors.make_room(len(project.units))
+    descriptors.make_room(len(start.project.units))
     journal = Journal(store.folder / "processes.jsonl", console.report)
     await end_strays(journal.earlier, console.report)
     # In a namespace nothing can be left, and the ids that the file tells of mean nothing.
-    if store.is_kept and project.isolation == "tree":
+    if store.is_kept and start.project.isolation == "tree":
         journal.begin()
     forest = Forest(console.report, Gate(console.screen, console.logs), journal)
-    inputs = Inputs(project, definitions)
-    surroundings = Surroundings(project, os.environ, Assigner(Path(project.folder), store), console.color)
-    watching = options.watch and any(_is_watched(project))
-    state = initial(project, project.units, store.remembered(), watching=watching)
-    engine = Engine(state, Parts(surroundings, inputs, forest, store, console))
+    inputs = Inputs(start.project, start.known.files)
+    assigner = Assigner(Path(start.project.folder), store, server.path)
+    chronicle = Chronicle(console)
+    surroundings = Surroundings(start.project, os.environ, assigner, console.color)
+    state = initial(start.project, chosen, store.remembered(), watching=start.is_watched)
+    engine = Engine(state, Parts(surroundings, inputs, forest, store, chronicle))
+    commands = Commands(engine, chronicle, server.ended)
+    server.serve(commands.handle)
     _on_failures(engine)
     _on_signals(engine, forest)
-    watch = asyncio.create_task(_watch(project, inputs, engine, console, keep, watching=watching))
+    watch = asyncio.create_task(_watch(start, inputs, engine, commands, console))
     try:
         return await engine.run()
     finally:
@@ -105,26 +135,19 @@ async def _supervise(
         await asyncio.wait([watch])
 
 
-def _is_watched(project: Project) -> list[bool]:
-    """For each unit whether a file can make it due."""
-    files = bool(project.env_files)
-    return [bool(unit.watch or unit.env_files or files) for unit in project.units.values()]
-
-
-async def _watch(
-    project: Project, inputs: Inputs, engine: Engine, console: Console, keep: Keep, *, watching: bool
-) -> None:
+async def _watch(start: _Start, inputs: Inputs, engine: Engine, commands: Commands, console: Console) -> None:
     """Arm first, then begin: what is edited from here on is not lost."""
     watcher: Watcher | None = None
     try:
-        watcher = Watcher(project, inputs, report=console.report)
-        if watching:
+        if start.is_watched:
+            watcher = Watcher(start.project, inputs, report=console.report)
             await watcher.start()
+            commands.take_in = watcher.take_in
         engine.tell(msg.Begun())
-        await asyncio.to_thread(keep)
-        for warning in await asyncio.to_thread(inputs.warnings):
+        await asyncio.to_thread(remember, start.request, start.known)
+        for warning in await asyncio.to_thread(inputs.warnings, start.chosen):
             console.report(f"warning: {warning}")
-        if watching:
+        if watcher is not None:
             async for batch in watcher.batches():
                 for path in sorted(batch.definitions):
                     console.report(f"{path} has changed; end procwatch and start it again to use that")

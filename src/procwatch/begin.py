@@ -12,11 +12,15 @@ from contextlib import contextmanager
 
 from procwatch.config.find import here
 from procwatch.config.recall import Request, declared
-from procwatch.options import Options
+from procwatch.options import Ask, Options
+from procwatch.remote import act, running
 
 
 def start(options: Options) -> int:
     """Read the project and run it until it is stopped; the exit status."""
+    if options.names and (client := running(options.file)):
+        with client:
+            return act(client, Ask("start", options.names, options.file, as_json=options.as_json))
     request = Request(here(), options.file, os.environ, options.env_files, options.concurrency)
     known = declared(request)
     with _without_tls():

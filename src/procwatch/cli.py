@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from procwatch import __version__
+from procwatch.cli_remote import ALL
 from procwatch.config.find import here
 from procwatch.errors import ExitCode, printable
 from procwatch.options import Options
@@ -31,12 +31,13 @@ Exit status:
 """
 
 
-def _file_option(command: Callable[..., Any]) -> Callable[..., Any]:
+def _file_option(command: Any) -> Any:
     """`-f FILE`, accepted before and after the command; the later one wins."""
-    return click.option(
+    found: Any = click.option(
         "-f", "--file", "file", type=click.Path(path_type=Path), default=None, metavar="FILE", expose_value=False,
         callback=_keep_file, help="The watch.toml to use; without it the nearest one, here or in a folder above.",
     )(command)  # fmt: skip
+    return found
 
 
 def _keep_file(context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:
@@ -44,7 +45,7 @@ def _keep_file(context: click.Context, _parameter: click.Parameter, value: Path 
         context.find_root().obj = value
 
 
-def _project_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def _project_options(command: Any) -> Any:
     """The options that change what is read."""
     concurrency = click.option(
         "-c", "--concurrency", "concurrency", metavar="NAME=N,…",
@@ -235,6 +236,10 @@ def schema() -> None:
     from procwatch.config.schema import schema_json
 
     click.echo(json.dumps(schema_json(), indent=2))
+
+
+for _remote in ALL:
+    cli.add_command(_file_option(_remote))
 
 
 def run() -> int:

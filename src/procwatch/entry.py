@@ -1,7 +1,7 @@
 """Run the command line and tell what goes wrong.
 
 Rule 1: the only place that catches a ProcwatchError; no traceback reaches a user.
-Rule 2: a plain `start` goes past click, which takes 20 ms to import: `cli` says the same of it.
+Rule 2: plain command lines go past click, which takes 20 ms to import: `cli` says the same of them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import sys
 
 from procwatch.errors import ExitCode, ProcwatchError, printable
-from procwatch.options import plain_start
+from procwatch.options import plain_ask, plain_start
 
 
 def main() -> None:
@@ -42,14 +42,18 @@ def _run_and_tell() -> int:
 
 
 def _command() -> int:
-    options = plain_start(sys.argv[1:])
-    if options is None:
-        from procwatch.cli import run  # noqa: PLC0415 - see rule 2
+    arguments = sys.argv[1:]
+    if options := plain_start(arguments):
+        from procwatch.begin import start  # noqa: PLC0415 - other commands do not need it
 
-        return run()
-    from procwatch.begin import start  # noqa: PLC0415 - other commands do not need it
+        return start(options)
+    if what := plain_ask(arguments):
+        from procwatch.remote import ask  # noqa: PLC0415 - other commands do not need it
 
-    return start(options)
+        return ask(what)
+    from procwatch.cli import run  # noqa: PLC0415 - see rule 2
+
+    return run()
 
 
 def _lost_output(error: BaseException) -> int:

@@ -1,4 +1,4 @@
-"""What `start` is asked to do, and its plainest command lines, understood without the library for all the others.
+"""What commands are asked to do, and their plainest command lines, understood without the library for all the others.
 
 Rule 1: what is understood here means what `cli` makes of it; all else, and whatever is wrong, is left to `cli`.
 """
@@ -24,6 +24,19 @@ class Options:
     clear: bool = False
     as_json: bool = False
     verbosity: int = 0
+
+
+@frozen
+class Ask:
+    """What a command asks a running supervisor: `file` is -f, `count` -n; `timeout_s` None: as long as it takes."""
+
+    command: str
+    names: tuple[str, ...] = ()
+    file: Path | None = None
+    as_json: bool = False
+    wait: bool = True
+    timeout_s: float | None = None
+    count: int | None = None
 
 
 _FLAGS = frozenset({"--no-watch", "--clear", "--json", "-v", "--verbose", "-q", "--quiet"})
@@ -58,3 +71,37 @@ def plain_start(arguments: Sequence[str]) -> Options | None:
         as_json="--json" in flags,
         verbosity=verbose - quiet,
     )
+
+
+# The flags of each command that asks a running supervisor, and whether it takes, or even needs, names.
+_ASKS: dict[str, tuple[frozenset[str], bool, bool]] = {
+    "status": (frozenset({"--json"}), True, False),
+    "why": (frozenset({"--json"}), True, True),
+    "stop": (frozenset({"--json", "--no-wait"}), True, False),
+    "restart": (frozenset({"--json", "--no-wait"}), True, True),
+    "build": (frozenset({"--json", "--no-wait"}), True, True),
+    "wait": (frozenset({"--json"}), True, True),
+    "pause": (frozenset({"--json"}), True, False),
+    "resume": (frozenset({"--json"}), True, False),
+}
+
+
+def plain_ask(arguments: Sequence[str]) -> Ask | None:
+    """The same for the commands that ask a supervisor; options with a value, but -f, are left to `cli`."""
+    words = list(arguments)
+    file: Path | None = None
+    flags: set[str] = set()
+    names: list[str] = []
+    while words:
+        word = words.pop(0)
+        if word in ("-f", "--file") and words and words[0]:
+            file = Path(words.pop(0))
+        elif names and names[0] in _ASKS and word in _ASKS[names[0]][0]:
+            flags.add(word)
+        elif word.startswith("-") or (not names and word not in _ASKS):
+            return None
+        else:
+            names.append(word)
+    if not names or (_ASKS[names[0]][2] and len(names) == 1) or _COMPLETION in os.environ:
+        return None
+    return Ask(names[0], tuple(names[1:]), file, as_json="--json" in flags, wait="--no-wait" not in flags)

@@ -21,5 +21,8 @@ if command -v npm >/dev/null 2>&1; then
 fi
 if command -v cargo >/dev/null 2>&1; then
     (cd samples/01-rust && cargo fetch --quiet --locked)
+    # The watcher that people drive procwatch from; a debug build takes half the time.
+    [ -x .tools/cargo/bin/cargo-watch ] || command -v cargo-watch >/dev/null 2>&1 ||
+        cargo install --quiet --locked --debug --root .tools/cargo --version 8.5.3 cargo-watch
 fi
 exit 0

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from procwatch import begin, cli
-from procwatch.options import Options, plain_start
+from procwatch import begin, cli, remote
+from procwatch.options import Ask, Options, plain_ask, plain_start
 
 PLAIN = [
     "start",
@@ -90,3 +90,68 @@ def test_a_shell_that_asks_for_completions_is_answered_by_click(monkeypatch: pyt
 
 def test_a_file_is_a_path() -> None:
     assert plain_start(["start", "-f", "a/b"]) == Options(file=Path("a/b"))
+
+
+PLAIN_ASKS = [
+    "status",
+    "status --json api",
+    "-f dev.toml why api",
+    "restart api db --no-wait --json",
+    "build app",
+    "stop",
+    "stop api -f dev.toml",
+    "wait api --json",
+    "pause",
+    "resume api",
+]
+ASKS_LEFT = [
+    "",
+    "start",
+    "why",
+    "restart",
+    "restart api --timeout 3",
+    "wait api --no-wait",
+    "status -x",
+    "events",
+    "stop --help",
+]
+
+
+def asked_by_click(words: list[str], monkeypatch: pytest.MonkeyPatch) -> Ask | None:
+    """What the command line would ask for; None if nothing."""
+    asked: list[Ask] = []
+    monkeypatch.setattr("sys.argv", ["procwatch", *words])
+    monkeypatch.setattr(remote, "ask", asked.append)
+    cli.run()
+    return asked[0] if asked else None
+
+
+@pytest.mark.parametrize("line", PLAIN_ASKS)
+def test_what_is_plainly_asked_is_what_click_makes_of_it(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    what = plain_ask(line.split())
+    assert what is not None
+    assert what == asked_by_click(line.split(), monkeypatch)
+
+
+@pytest.mark.parametrize("line", ASKS_LEFT)
+def test_what_is_not_plainly_asked_is_left_to_click(line: str) -> None:
+    assert plain_ask(line.split()) is None
+
+
+ASK_WORDS = st.sampled_from(
+    ["status", "why", "stop", "wait", "restart", "api", "-f", "x.toml", "--json", "--no-wait", "-h", "--"]
+)
+
+
+@given(st.lists(ASK_WORDS, max_size=6))
+def test_any_question_means_the_same_with_and_without_click(words: list[str]) -> None:
+    what = plain_ask(words)
+    if what is not None:
+        with pytest.MonkeyPatch.context() as patched:
+            assert what == asked_by_click(words, patched)
+
+
+def test_a_limit_is_a_duration(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = asked_by_click(["wait", "api", "--timeout", "2m"], monkeypatch)
+    assert found == Ask("wait", ("api",), timeout_s=120.0)
+    assert asked_by_click(["wait", "api", "--timeout", "soon"], monkeypatch) is None

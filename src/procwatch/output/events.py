@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from procwatch.core.messages import Notice
 from procwatch.output.words import unicode_only
 
 
 def as_json(notice: Notice, at_s: float, tail: Sequence[bytes] = ()) -> str:
-    """One object without a line feed; fields that say nothing are left out.
+    """One object without a line feed."""
+    return json.dumps(as_data(notice, at_s, tail), allow_nan=False)
+
+
+def as_data(notice: Notice, at_s: float, tail: Sequence[bytes] = ()) -> dict[str, Any]:
+    """The fields of an event that say something.
 
     `at_s` counts from 1970, and is told in UTC, to the millisecond; `duration` is in seconds. `tail`: the last lines of
     output, as `output`.
@@ -31,7 +37,7 @@ def as_json(notice: Notice, at_s: float, tail: Sequence[bytes] = ()) -> str:
         "pid": notice.pid,
         "output": [line.decode("utf-8", "backslashreplace") for line in tail],
     }
-    return json.dumps({key: value for key, value in told.items() if value not in (None, "", [])}, allow_nan=False)
+    return {key: value for key, value in told.items() if value not in (None, "", [])}
 
 
 def stamp(at_s: float) -> str:

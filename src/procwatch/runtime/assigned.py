@@ -26,11 +26,12 @@ class Occasion:
 
 
 class Assigner:
-    """Makes the variables; `store` keeps the files with all changed paths."""
+    """Makes the variables; `store` keeps the files with all changed paths, `socket` is where procwatch listens."""
 
-    def __init__(self, folder: Path, store: Store) -> None:
+    def __init__(self, folder: Path, store: Store, socket: Path | None = None) -> None:
         self._folder = folder
         self._store = store
+        self._socket = socket or folder / FOLDER / "control.sock"
 
     def common(self, name: str, run: int) -> dict[str, str]:
         """What every command gets."""
@@ -39,7 +40,7 @@ class Assigner:
             "PROCWATCH_PROJECT": str(self._folder),
             "PROCWATCH_NAME": name,
             "PROCWATCH_RUN": str(run),
-            "PROCWATCH_SOCKET": str(self._folder / FOLDER / "control.sock"),
+            "PROCWATCH_SOCKET": str(self._socket),
         }
 
     def command(self, occasion: Occasion) -> dict[str, str]:

@@ -46,12 +46,17 @@ def lift(descriptor: int) -> int:
     if _inherited is not None:
         low, descriptor = descriptor, fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _inherited)
         os.close(low)
-    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    # The system gives the lowest free number, so all below it are in use.
-    if soft != resource.RLIM_INFINITY and descriptor >= soft - RESERVE:
+    if is_of_reserve(descriptor):
         os.close(descriptor)
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
     return descriptor
+
+
+def is_of_reserve(newest: int) -> bool:
+    """Whether a descriptor that was just opened is one of the last."""
+    # The system gives the lowest free number, so all below it are in use.
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return soft != resource.RLIM_INFINITY and newest >= soft - RESERVE
 
 
 @contextmanager

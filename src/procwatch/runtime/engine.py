@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from procwatch.core import messages as msg
 from procwatch.core.planner import plan
 from procwatch.core.state import State
+from procwatch.core.verdict import Moment
 from procwatch.errors import ProcwatchError
 from procwatch.output.worker import NO_THREAD
 from procwatch.runtime.hooks import Hooks
@@ -52,6 +54,8 @@ class Engine:
         self._hurried = False
         self._killing = False
         self._kill: asyncio.Task[None] | None = None
+        self._observers: list[Callable[[Moment, msg.Event], None]] = []
+        self._moment = Moment(parts.project, state, {}, at_rest=False, now_s=parts.clock())
         self._faults: set[str] = set()
 
     def tell(self, event: msg.Event) -> None:
@@ -107,7 +111,8 @@ class Engine:
         return first if len(gathered) == 1 else msg.Together(tuple(gathered.values()))
 
     def _take(self, event: msg.Event) -> None:
-        made = plan(self._parts.project, self.state, event, self._parts.clock())
+        now_s = self._parts.clock()
+        made = plan(self._parts.project, self.state, event, now_s)
         self.state = made.state
         for action in made.actions:
             if isinstance(action, msg.Notice):
@@ -115,6 +120,17 @@ class Engine:
             else:
                 self.perform(action)
         self._parts.world.planned(made.holds, at_rest=made.at_rest)
+        self._moment = Moment(self._parts.project, made.state, made.holds, at_rest=made.at_rest, now_s=now_s)
+        for observe in self._observers:
+            observe(self._moment, event)
+
+    def moment(self) -> Moment:
+        """What is known after the last plan, at the time of now."""
+        return replace(self._moment, now_s=self._parts.clock())
+
+    def watch_plans(self, observer: Callable[[Moment, msg.Event], None]) -> None:
+        """Call this after every plan, with the event that it was made for."""
+        self._observers.append(observer)
 
     def kill_soon(self) -> None:
         """Begin to `kill`, unless that is under way."""

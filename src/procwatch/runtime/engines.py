@@ -54,7 +54,7 @@ class Engine(Protocol):
         ...
 
     def wake(self) -> None:
-        """Make `wait` come back now and from now on: the end is near."""
+        """Make `wait` come back now, or if nobody waits, the next one at once."""
         ...
 
     def close(self) -> None:
@@ -76,6 +76,7 @@ class Silence:
     def wait(self, timeout_s: float | None) -> Events:
         """Sleep until `wake` or the time is over."""
         self._woken.wait(timeout_s)
+        self._woken.clear()
         return Events()
 
     def why_not(self) -> str | None:

@@ -35,12 +35,16 @@ _LOSSES_WITHIN_S = 10.0
 
 @frozen
 class Listener:
-    """What the feed calls, always in its own thread: `failed` is for a fault that ended it."""
+    """What the feed calls, always in its own thread: `failed` is for a fault that ended it.
+
+    `looked`: all that had happened when `look` was called has been found, and handed to `found`.
+    """
 
     armed: Callable[[], None]
     found: Callable[[Seen], None]
     tell: Callable[[str], None]
     failed: Callable[[Exception], None]
+    looked: Callable[[], None]
 
 
 class Feed:
@@ -60,11 +64,17 @@ class Feed:
         self._swept_s = 0.0
         self._sweep_took_s = 0.0
         self._is_stopping = threading.Event()
+        self._is_asked = threading.Event()
         self._thread = threading.Thread(target=self._run, name="procwatch-watch", daemon=True)
 
     def start(self) -> None:
         """Begin; `armed` is called once every folder is watched."""
         self._thread.start()
+
+    def look(self) -> None:
+        """Look at everything now, whatever the engine has told; then `looked` is called."""
+        self._is_asked.set()
+        self._engine.wake()
 
     def stop(self) -> None:
         """End; blocks until the thread has ended, which a look at the disk may delay."""
@@ -98,7 +108,11 @@ class Feed:
             return
         if events.places:
             self._take(self._inputs.look(events))
-        if self._sweep_at_s is not None and time.monotonic() >= self._sweep_at_s:
+        if self._is_asked.is_set():
+            self._is_asked.clear()
+            self._sweep()
+            self._listener.looked()
+        elif self._sweep_at_s is not None and time.monotonic() >= self._sweep_at_s:
             self._sweep()
 
     def _take(self, seen: Seen) -> None:
@@ -129,6 +143,8 @@ class Feed:
         self._sweep_at_s = max(wanted_s, self._swept_s + self._sweep_took_s / share)
 
     def _wait_s(self) -> float | None:
+        if self._is_asked.is_set():
+            return 0.0
         return None if self._sweep_at_s is None else max(0.0, self._sweep_at_s - time.monotonic())
 
     def _arm(self, *, is_first: bool = False) -> None:

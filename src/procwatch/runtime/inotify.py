@@ -73,6 +73,8 @@ class InotifyEngine:
             vanished, self._pending = frozenset(self._pending), set()
             return Events(vanished)
         ready = self._poll.poll(None if timeout_s is None else timeout_s * 1000)
+        if self._wake is not None and any(descriptor == self._wake for descriptor, _ in ready):
+            os.eventfd_read(self._wake)
         if self._inotify is None or all(descriptor != self._inotify for descriptor, _ in ready):
             return Events()
         return self._take_in(_read(self._inotify))
@@ -82,7 +84,7 @@ class InotifyEngine:
         return self._refused
 
     def wake(self) -> None:
-        """Make `wait` come back now and from now on."""
+        """Make `wait` come back now, or if nobody waits, the next one at once."""
         with self._wake_lock:  # once closed, its number may be another's
             if self._wake is not None:
                 os.eventfd_write(self._wake, 1)

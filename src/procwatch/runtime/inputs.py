@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 
@@ -191,9 +191,13 @@ class Inputs:
 
     # --- what to warn of ---------------------------------------------------------------------------------------------
 
-    def warnings(self) -> tuple[str, ...]:
-        """What `check` and `start` say: patterns that take in nothing, and, each once, files that cannot be read."""
-        idle = [text for name, unit in self._units.items() for text in self._idle_patterns(name, unit.watched)]
+    def warnings(self, names: Container[str] | None = None) -> tuple[str, ...]:
+        """What `check` and `start` say: patterns that take in nothing, and, each once, files that cannot be read.
+
+        `names`: of these units only.
+        """
+        units = [(name, unit) for name, unit in self._units.items() if names is None or name in names]
+        idle = [text for name, unit in units for text in self._idle_patterns(name, unit.watched)]
         unreadable = [text for text in tuple(self._unreadable) if text not in self._told]
         self._told.update(unreadable)
         return tuple(printable(text) for text in (*idle, *unreadable))

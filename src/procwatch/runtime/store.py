@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from procwatch.config.find import FOLDER
+from procwatch.control.place import make_runtime_folder, runtime_lock, socket_paths
 from procwatch.core.messages import Remember
 from procwatch.core.state import Remembered
 from procwatch.errors import RefusedError
@@ -44,6 +45,7 @@ class Store:
             self._lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             self._give_up(error)
+            self._lock_elsewhere()
             return
         self._take_lock()
         self._drop_lists()
@@ -56,6 +58,15 @@ class Store:
 
     def _take_lock(self) -> None:
         try:
+            self._hold()
+        except OSError as error:  # a file system without locks
+            self._give_up(error)
+            os.close(self._lock)
+            self._lock_elsewhere()
+
+    def _hold(self) -> None:
+        """Take the open lock; a RefusedError says who holds it."""
+        try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.read(self._lock, 32).decode("ascii", "replace").strip()
@@ -63,12 +74,25 @@ class Store:
             self._lock = -1
             who = f" (process {holder})" if holder else ""
             raise RefusedError(f"procwatch already runs for this project{who}; stop that one first") from None
-        except OSError as error:
-            self._give_up(error)  # a file system without locks
-            return
         with suppress(OSError):  # a full disk: the id is only for the message of whoever is refused
             os.ftruncate(self._lock, 0)
             os.pwrite(self._lock, f"{front_pid()}\n".encode(), 0)
+
+    def _lock_elsewhere(self) -> None:
+        """A project whose folder cannot be written has its lock in the user's runtime folder."""
+        self._lock = -1
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            make_runtime_folder()
+            self._lock = os.open(runtime_lock(self.folder.parent), flags, 0o600)
+            self._hold()
+        except OSError as error:
+            self._report(f"there can be no lock either ({error.strerror}): start procwatch only once in this folder")
+
+    def socket_paths(self) -> tuple[Path, ...]:
+        """Where the control socket can be, the best place first."""
+        paths = tuple(socket_paths(self.folder.parent))
+        return paths[-1:] if self._broken else paths
 
     def close(self) -> None:
         """Give the lock back and remove what was for this run only."""

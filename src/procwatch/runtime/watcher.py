@@ -42,11 +42,15 @@ class Watcher:
             found=lambda seen: self._in_loop(self._on_found, seen),
             tell=lambda line: self._in_loop(report, line),
             failed=lambda error: self._in_loop(self._on_fault, error),
+            looked=lambda: self._in_loop(self._on_looked),
         )
         self._feed = Feed(inputs, engine or engine_for(self._settings), listener, self._settings.poll_s)
         self._batch = Batch(self._settings)
         self._found: deque[Seen] = deque()
         self._news = asyncio.Event()
+        # Those who wait for a look at everything, and those for whom that has come and a batch is still to end.
+        self._looking: list[asyncio.Future[None]] = []
+        self._looked: list[asyncio.Future[None]] = []
         self._is_armed = False
         self._is_stopped = False
         self._fault: Exception | None = None
@@ -66,10 +70,20 @@ class Watcher:
             batch, self._batch = self._batch, Batch(self._settings)
             yield batch.message()
 
+    async def take_in(self) -> None:
+        """Return when all that had been written before this call has been given by `batches`, and taken."""
+        if self._loop is None or self._is_stopped:
+            return
+        taken: asyncio.Future[None] = self._loop.create_future()
+        self._looking.append(taken)
+        self._feed.look()
+        await taken
+
     async def stop(self) -> None:
         """End the watching, and `batches` with it."""
         self._is_stopped = True
         self._news.set()
+        _release(self._looking + self._looked)
         await asyncio.to_thread(self._feed.stop)
 
     async def _complete(self) -> bool:
@@ -80,6 +94,7 @@ class Watcher:
                 self._batch.add(self._found.popleft(), now_s)
             self._raise_fault()
             if self._batch.is_empty:
+                _release(self._looked)
                 await self._wait_for_news(None)
             elif (left_s := self._batch.ends_at_s() - now_s) > 0:
                 await self._wait_for_news(left_s)
@@ -118,6 +133,11 @@ class Watcher:
         self._found.append(seen)
         self._news.set()
 
+    def _on_looked(self) -> None:
+        self._looked += self._looking
+        self._looking = []
+        self._news.set()
+
     def _on_fault(self, error: Exception) -> None:
         self._fault = error
         self._news.set()
@@ -125,3 +145,10 @@ class Watcher:
     def _raise_fault(self) -> None:
         if self._fault is not None:
             raise self._fault
+
+
+def _release(waiting: list[asyncio.Future[None]]) -> None:
+    for one in waiting:
+        if not one.done():
+            one.set_result(None)
+    waiting.clear()

@@ -53,6 +53,7 @@ class WatchfilesEngine:
             return Events(places)
         if self._notify is None:
             self._woken.wait(timeout_s)
+            self._woken.clear()
             return Events()
         # 0 is "for ever" to watchfiles
         timeout_ms = 0 if timeout_s is None else max(1, round(timeout_s * 1000))
@@ -60,6 +61,8 @@ class WatchfilesEngine:
             found = self._notify.watch(_COLLECT_MS, _STEP_MS, timeout_ms, self._woken)
         except WatchfilesRustInternalError as error:  # a name that is not UTF-8, and it is of no more use after that
             raise EventsLostError(str(error)) from error
+        if found == "stop":
+            self._woken.clear()
         return Events() if isinstance(found, str) else Events(frozenset(path for _, path in found))
 
     def why_not(self) -> str | None:
@@ -67,7 +70,7 @@ class WatchfilesEngine:
         return self._refused
 
     def wake(self) -> None:
-        """Make `wait` come back within one step, now and from now on."""
+        """Make `wait` come back within one step, or if nobody waits, the next one at once."""
         self._woken.set()
 
     def close(self) -> None:

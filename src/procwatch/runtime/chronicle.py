@@ -1,0 +1,72 @@
+"""What has happened lately, for whoever asks later, and for those who follow it as it happens.
+
+Rule 1: bounded: the oldest is forgotten; a follower that does not take what it is sent is dropped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from procwatch.core import messages as msg
+from procwatch.core.model import Terminal
+from procwatch.output.events import as_data
+from procwatch.runtime.parts import Output, World
+
+# Some hours of work, and under a megabyte.
+_KEPT = 1000
+_FAILURES = frozenset({"build_failed", "service_crashed", "not_ready"})
+
+# Takes an event; False when it is not there any more.
+Follower = Callable[[dict[str, Any]], bool]
+
+
+class Chronicle:
+    """Passes on to the world what the engine tells, and keeps the events."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._events: deque[dict[str, Any]] = deque(maxlen=_KEPT)
+        self._failures: dict[str, dict[str, Any]] = {}
+        self._followers: list[Follower] = []
+
+    def past(self, count: int) -> list[dict[str, Any]]:
+        """The last events, oldest first."""
+        return list(self._events)[-count:] if count else []
+
+    def failure(self, name: str) -> dict[str, Any]:
+        """The last thing that went wrong with a unit (its full name) since it was well; empty if nothing did."""
+        return self._failures.get(name, {})
+
+    def follow(self, follower: Follower) -> None:
+        """Hand every event from now on to this one, until it gives False."""
+        self._followers.append(follower)
+
+    # --- as the engine sees it: a World ------------------------------------------------------------------------------
+
+    def output(self, name: str, mode: Terminal) -> Output:
+        """A new channel for one process of a unit."""
+        return self._world.output(name, mode)
+
+    def publish(self, notice: msg.Notice, tail: list[bytes]) -> None:
+        """Something happened."""
+        self._world.publish(notice, tail)
+        event = as_data(notice, time.time(), tail)
+        self._events.append(event)
+        if notice.name is not None:
+            if notice.event in _FAILURES:
+                self._failures[notice.name] = event
+            elif notice.event in {"build_succeeded", "service_ready"}:
+                self._failures.pop(notice.name, None)
+        if self._followers:
+            self._followers = [follower for follower in self._followers if follower(event)]
+
+    def planned(self, holds: Mapping[str, str], *, at_rest: bool) -> None:
+        """A plan was made."""
+        self._world.planned(holds, at_rest=at_rest)
+
+    def report(self, line: str) -> None:
+        """A line for the user that is no event."""
+        self._world.report(line)
