@@ -119,7 +119,8 @@ async def _supervise(start: _Start, chosen: frozenset[str], store: Store, consol
     inputs = Inputs(start.project, start.known.files)
     assigner = Assigner(Path(start.project.folder), store, server.path)
     chronicle = Chronicle(console)
-    surroundings = Surroundings(start.project, os.environ, assigner, console.color)
+    # A copy: each look at os.environ decodes what it finds, and every start takes all of it.
+    surroundings = Surroundings(start.project, dict(os.environ), assigner, console.color)
     state = initial(start.project, chosen, store.remembered(), watching=start.is_watched)
     engine = Engine(state, Parts(surroundings, inputs, forest, store, chronicle))
     commands = Commands(engine, chronicle, server.ended)
