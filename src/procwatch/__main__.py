@@ -3,6 +3,7 @@
 Rule 1: before anything else is imported, what could go wrong meanwhile is taken care of.
 """
 
+import gc
 import os
 import signal
 import sys
@@ -18,6 +19,7 @@ def main() -> None:
         from procwatch.runtime.guardian import stand_guard
 
         stand_guard()
+        gc.disable()  # for as long as nearly all that is made stays: `app` turns it on again
     from procwatch.entry import main as run
 
     run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import threading
@@ -40,6 +41,8 @@ from procwatch.runtime.watcher import Watcher
 
 # What ends procwatch: Ctrl-C, `kill`, a closed terminal.
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# How long a start is spared the search for garbage, of which it makes little: 6 of 90 ms, 20 of 220 in a new folder.
+_NO_GARBAGE_S = 1.0
 # A signal that comes twice so soon was sent once to the group and once more by a parent that forwards it.
 _SAME_SIGNAL_S = 0.2
 
@@ -108,6 +111,7 @@ async def _run(request: Request, known: Declared, options: Options) -> int:
 
 
 async def _supervise(start: _Start, chosen: frozenset[str], store: Store, console: Console, server: Server) -> int:
+    asyncio.get_running_loop().call_later(_NO_GARBAGE_S, gc.enable)
     become_subreaper()
     descriptors.make_room(len(start.project.units))
     journal = Journal(store.folder / "processes.jsonl", console.report)
