@@ -114,11 +114,15 @@ class Engine:
         now_s = self._parts.clock()
         made = plan(self._parts.project, self.state, event, now_s)
         self.state = made.state
+        checks: list[msg.CheckInputs] = []
         for action in made.actions:
             if isinstance(action, msg.Notice):
                 self._parts.world.publish(action, self._outputs.tail(action, event))
+            elif isinstance(action, msg.CheckInputs):
+                checks.append(action)
             else:
                 self.perform(action)
+        self._check_all(checks)
         self._parts.world.planned(made.holds, at_rest=made.at_rest)
         self._moment = Moment(self._parts.project, made.state, made.holds, at_rest=made.at_rest, now_s=now_s)
         for observe in self._observers:
@@ -168,10 +172,8 @@ class Engine:
     # --- actions -----------------------------------------------------------------------------------------------------
 
     def perform(self, action: msg.Effect) -> None:  # noqa: C901 - one match, a case an action
-        """Do what the planner asked for; what takes time becomes a task."""
+        """Do what the planner asked for, but `CheckInputs`; what takes time becomes a task."""
         match action:
-            case msg.CheckInputs():
-                self.spawn(self._check(action))
             case msg.StartBuild(name):
                 self._stoppable[name] = self.spawn(self._build(action))
             case msg.RunHook(name, "pre_start"):
@@ -208,16 +210,25 @@ class Engine:
 
     # --- inputs ------------------------------------------------------------------------------------------------------
 
-    async def _check(self, action: msg.CheckInputs) -> None:
-        """Read in a thread: it takes as long as the disk does."""
-        checked: asyncio.Future[msg.InputsChecked] = asyncio.get_running_loop().create_future()
-        with suppress(RuntimeError):  # no further thread can be had: one of those that there are does this too
-            self._readers.submit(self._read_for, action, checked)
-        self.tell(await checked)
+    def _check_all(self, actions: list[msg.CheckInputs]) -> None:
+        """What a build reads may take long; services read little, and all of them together leads to one plan."""
+        services = [action for action in actions if action.name in self._parts.project.services]
+        for build in (action for action in actions if action.name in self._parts.project.builds):
+            self.spawn(self._check([build]))
+        if services:
+            self.spawn(self._check(services))
 
-    def _read_for(self, action: msg.CheckInputs, checked: asyncio.Future[msg.InputsChecked]) -> None:
+    async def _check(self, actions: list[msg.CheckInputs]) -> None:
+        """Read in a thread: it takes as long as the disk does."""
+        checked: asyncio.Future[list[msg.InputsChecked]] = asyncio.get_running_loop().create_future()
+        with suppress(RuntimeError):  # no further thread can be had: one of those that there are does this too
+            self._readers.submit(self._read_for, actions, checked)
+        for event in await checked:
+            self.tell(event)
+
+    def _read_for(self, actions: list[msg.CheckInputs], checked: asyncio.Future[list[msg.InputsChecked]]) -> None:
         try:
-            result = self._read(action)
+            result = [self._read(action) for action in actions]
         except Exception as error:  # it is the loop's to tell
             checked.get_loop().call_soon_threadsafe(_settle, checked, error)
         else:
@@ -268,7 +279,7 @@ def _readers() -> ThreadPoolExecutor:
     return readers
 
 
-def _settle(future: asyncio.Future[msg.InputsChecked], result: msg.InputsChecked | Exception) -> None:
+def _settle(future: asyncio.Future[list[msg.InputsChecked]], result: list[msg.InputsChecked] | Exception) -> None:
     if future.cancelled():
         return
     if isinstance(result, Exception):
