@@ -286,3 +286,48 @@ def test_warnings_are_told_each_time(tmp_path: Path) -> None:
     assert [str(warning) for warning in declared(request).warnings] == [str(warning) for warning in first.warnings]
     assert len(first.warnings) == 1
     assert load(tmp_path, environ={}).warnings == first.warnings
+
+
+# --- a Procfile by itself --------------------------------------------------------------------------------------------
+
+LINES = st.one_of(
+    st.builds(lambda name, command: f"{name}: {command}", st.sampled_from(["web", "w-1", "release", "9"]), WORDS),
+    st.sampled_from(["", "# note", "web:", "no process", "_x: y", "web: $PORT ${X}", " a:\tb "]),
+)
+PORTS = st.sampled_from(["", "PORT=7000\n", "PORT=\n", "A='\n", "PORT=65535\n"])
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(LINES, min_size=1, max_size=5), PORTS, st.sampled_from([None, "6000", "x", "65535"]))
+def test_a_procfile_by_itself_is_what_a_load_makes_of_it(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str], env_file: str, port: str | None
+) -> None:
+    folder = tmp_path_factory.mktemp("p")
+    (folder / "Procfile").write_text("\n".join(lines))
+    if env_file:
+        (folder / ".env").write_text(env_file)
+    request = Request(folder, None, {} if port is None else {"PORT": port})
+    alone = recall._read_alone(request)
+    try:
+        loaded = recall._read(request)
+    except ProcwatchError:
+        assert alone is None, "what is wrong is for `load` to tell"
+        return
+    assert alone is not None
+    assert _plain(alone) == _plain(loaded)
+    assert repr(alone.project) == repr(loaded.project), "keys of builds are made from this text"
+    assert alone.answers is not None
+    assert loaded.answers is not None
+    assert dict(alone.answers).items() <= dict(loaded.answers).items()
+
+
+@pytest.mark.parametrize("name", ["Procfile", ".env"])
+def test_a_procfile_by_itself_is_recalled_until_it_is_edited(tmp_path: Path, name: str) -> None:
+    (tmp_path / FOLDER).mkdir()
+    (tmp_path / "Procfile").write_text("web: serve\n")
+    request = Request(tmp_path, None, {})
+    remember(request, declared(request))
+    assert declared(request).answers is None
+    (tmp_path / name).write_text("PORT=7000\n" if name == ".env" else "web: other\n")
+    assert declared(request).answers is not None
+    assert _plain(declared(request)) == _plain(recall._read(request))

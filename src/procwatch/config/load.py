@@ -21,6 +21,7 @@ from procwatch.config.procfile import (
     DEFAULT_BASE_PORT,
     Instance,
     Procfile,
+    base_port,
     instances,
     parse_concurrency,
     read_procfile,
@@ -30,7 +31,7 @@ from procwatch.config.schema import WatchToml
 from procwatch.config.source import Document, Source, read_toml
 from procwatch.config.translate import Scope, translate
 from procwatch.config.understood import effective, filled
-from procwatch.config.values import MAX_PORT, is_name
+from procwatch.config.values import is_name
 from procwatch.config.variables import Variables, replaced
 from procwatch.config.witness import Answer, Environ, Question, is_file, is_there, witnessed
 from procwatch.core.model import Project
@@ -218,12 +219,12 @@ def _copies(
             raise UsageError(f"-c {asked}: only processes of a Procfile can be counted; replicas are not supported yet")
         return {}, {}
     counts = {} if asked is None else parse_concurrency(asked, [process.name for process in procfile.processes])
-    port = variables.port
-    if port is not None and not (port.isascii() and port.isdigit() and 1 <= int(port[:6]) <= MAX_PORT):
-        findings.add(Problem(f'PORT is "{port[:20]}", and the ports of a Procfile are counted from it; set a number'))
-        port = None
+    port = base_port(variables.port)
+    if port is None:
+        said = (variables.port or "")[:20]
+        findings.add(Problem(f'PORT is "{said}", and the ports of a Procfile are counted from it; set a number'))
     try:
-        found = instances(procfile, counts, DEFAULT_BASE_PORT if port is None else int(port))
+        found = instances(procfile, counts, port or DEFAULT_BASE_PORT)
     except ConfigError as error:
         for problem in error.problems:
             findings.add(problem)

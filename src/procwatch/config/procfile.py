@@ -121,6 +121,15 @@ def instances(procfile: Procfile, counts: Mapping[str, int], base_port: int) -> 
     return found
 
 
+def base_port(written: str | None) -> int | None:
+    """Where the ports of processes begin, by the value of PORT; None if that is no port."""
+    if written is None:
+        return DEFAULT_BASE_PORT
+    if not (written.isascii() and written.isdigit() and 1 <= int(written[:6]) <= MAX_PORT):
+        return None
+    return int(written)
+
+
 def parse_concurrency(written: str, known: Iterable[str]) -> dict[str, int]:
     """The numbers of `-c web=2,worker=3`; a UsageError names what is wrong."""
     names = [name for name in known if name != RELEASE]

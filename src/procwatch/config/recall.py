@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from procwatch import __version__, config
-from procwatch.config.find import FOLDER, find
-from procwatch.config.witness import Answer, Question, ask_again
+from procwatch.config.find import FOLDER, find, is_procfile
+from procwatch.config.witness import Answer, Environ, Question, ask_again, witnessed
 from procwatch.core import model
 from procwatch.errors import Location, Problem
 from procwatch.frozen import frozen
@@ -73,7 +73,7 @@ class Declared:
 
 def declared(request: Request) -> Declared:
     """The project, from memory if nothing has changed; a ConfigError as of `load`."""
-    return _recall(request) or _read(request)
+    return _recall(request) or _read_alone(request) or _read(request)
 
 
 def problem(request: Request, path: tuple[str, ...], message: str) -> Problem:
@@ -85,6 +85,17 @@ def problem(request: Request, path: tuple[str, ...], message: str) -> Problem:
 def _read(request: Request) -> Declared:
     loaded = _load(request)
     return Declared(loaded.project, loaded.warnings, loaded.files, loaded.answers)
+
+
+def _read_alone(request: Request) -> Declared | None:
+    """A Procfile by itself, where nothing is wrong with it."""
+    if not is_procfile(request.path) or request.env_files or request.concurrency is not None:
+        return None
+    from procwatch.config.alone import read_alone  # noqa: PLC0415 - see rule 3
+
+    with witnessed() as answers:
+        found = read_alone(request.path, Environ(request.environ))
+    return found and Declared(found[0], (), found[1], answers)
 
 
 def _load(request: Request) -> Any:

@@ -1,0 +1,55 @@
+"""A Procfile without a watch.toml -> the project, without the schema of watch.toml, which takes 100 ms to import.
+
+Rule 1: what is understood here is what `load` makes of it; all else, and whatever is wrong, is left to `load`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from procwatch.config.env_file import read_env_file
+from procwatch.config.environment import DEFAULT_ENV_FILE
+from procwatch.config.procfile import RELEASE, Procfile, base_port, instances, read_procfile
+from procwatch.config.witness import is_there
+from procwatch.core.model import Build, Need, Project, Service
+from procwatch.errors import ConfigError
+
+
+def read_alone(path: Path, environ: Mapping[str, str]) -> tuple[Project, tuple[Path, ...]] | None:
+    """The project of a Procfile, and the files that were read; None where something is wrong or unusual."""
+    if "$" in path.name:  # what a watch.toml says of its Procfile may hold variables
+        return None
+    folder = path.parent
+    env_file = folder / DEFAULT_ENV_FILE
+    try:
+        has_env = is_there(env_file)
+        variables = read_env_file(env_file) if has_env else {}
+        procfile = read_procfile(path, path.name)
+        port = base_port(variables["PORT"] if "PORT" in variables else environ.get("PORT"))
+        if procfile.problems or port is None:
+            return None
+        return _project(folder, procfile, port), (path, env_file) if has_env else (path,)
+    except ConfigError:
+        return None
+
+
+def _project(folder: Path, procfile: Procfile, port: int) -> Project:
+    """All that a Procfile does not say is as in a watch.toml that does not say it either."""
+    release = procfile.release
+    needs = (Need(f"build.{RELEASE}", restart=False),) if release else ()
+    copies = instances(procfile, {}, port)
+    services = [
+        Service(f"service.{copy.name}", process.command, needs, given_port=copy.port)
+        for process in procfile.services
+        for copy in copies[process.name]
+    ]
+    return Project(
+        name=folder.name or "project",
+        folder=str(folder),
+        builds={f"build.{RELEASE}": Build(f"build.{RELEASE}", release.command)} if release else {},
+        services={service.name: service for service in services},
+        env_files=(DEFAULT_ENV_FILE,),
+        jobs=os.cpu_count() or 1,
+    )
