@@ -15,7 +15,7 @@ def main() -> None:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     _open_missing()
-    if "start" in sys.argv:
+    if _is_start(sys.argv[1:]):
         from procwatch.runtime.guardian import stand_guard
 
         stand_guard()
@@ -23,6 +23,13 @@ def main() -> None:
     from procwatch.entry import main as run
 
     run()
+
+
+def _is_start(words: list[str]) -> bool:
+    """Whether the command is `start`: `logs start` is not."""
+    while words and words[0].startswith("-"):
+        words = words[2 if words[0] in ("-f", "--file") else 1 :]
+    return words[:1] == ["start"]
 
 
 def _open_missing() -> None:

@@ -17,7 +17,7 @@ from procwatch import __version__
 from procwatch.cli_remote import ALL
 from procwatch.config.find import here
 from procwatch.errors import ExitCode, printable
-from procwatch.options import Options
+from procwatch.options import LogOptions, Options
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 _EXIT_STATUS = """\b
@@ -115,6 +115,37 @@ def start(names: tuple[str, ...], env_files: tuple[str, ...], concurrency: str |
     file = click.get_current_context().find_root().obj
     how = (options["watch"], options["clear"], options["as_json"], verbosity)
     return begin(Options(names, file, env_files, concurrency, *how))
+
+
+@cli.command(short_help="Show what builds and services have printed.")
+@click.argument("names", nargs=-1, metavar="[NAME]…")
+@click.option(
+    "-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C; begins with the last 10 lines."
+)
+@click.option("-n", "--lines", type=click.IntRange(min=0), metavar="N", help="Only the last N lines, of all together.")
+@click.option("--since", metavar="T", help='From then on: "10m" (ago), "12:00", "2026-01-31T12:00:01Z".')
+@click.option("--grep", metavar="RE", help="Only lines in which this regular expression (Python's) is found.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line: at, name, line.")
+@click.option("--no-prefix", "prefix", is_flag=True, flag_value=False, default=True, help="The lines alone.")
+@click.option(
+    "--file", "file", type=click.Path(path_type=Path), metavar="FILE", expose_value=False, callback=_keep_file,
+    help="The watch.toml to use; before the command -f too.",
+)  # fmt: skip
+def logs(names: tuple[str, ...], **options: Any) -> int:
+    """Show what builds and services have printed, from their log files: all of them, or those of NAMEs, merged by time.
+
+    It needs no running procwatch, and works after a crash of it. Without -n and -f everything that is kept is shown.
+
+    \b
+    Examples:
+      procwatch logs                          everything
+      procwatch logs -f api                   the last lines of api, and what comes
+      procwatch logs -n 50 --grep error       the last 50 lines with "error"
+      procwatch logs --since 10m api worker   of the last ten minutes
+    """
+    from procwatch.show_logs import show
+
+    return show(LogOptions(names, click.get_current_context().find_root().obj, **options))
 
 
 @cli.command(short_help="Say what is wrong with watch.toml; start nothing.")

@@ -11,7 +11,7 @@ import os
 import sys
 
 from procwatch.errors import ExitCode, ProcwatchError, printable
-from procwatch.options import plain_ask, plain_start
+from procwatch.options import plain_ask, plain_logs, plain_start
 
 
 def main() -> None:
@@ -51,6 +51,10 @@ def _command() -> int:
         from procwatch.remote import ask  # noqa: PLC0415 - other commands do not need it
 
         return ask(what)
+    if look := plain_logs(arguments):
+        from procwatch.show_logs import show  # noqa: PLC0415 - other commands do not need it
+
+        return show(look)
     from procwatch.cli import run  # noqa: PLC0415 - see rule 2
 
     return run()

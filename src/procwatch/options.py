@@ -39,6 +39,20 @@ class Ask:
     count: int | None = None
 
 
+@frozen
+class LogOptions:
+    """What the command line asks of `logs`: `file` is -f before the command. `lines`: the last so many."""
+
+    names: tuple[str, ...] = ()
+    file: Path | None = None
+    follow: bool = False
+    lines: int | None = None
+    since: str | None = None
+    grep: str | None = None
+    as_json: bool = False
+    prefix: bool = True
+
+
 _FLAGS = frozenset({"--no-watch", "--clear", "--json", "-v", "--verbose", "-q", "--quiet"})
 # With it set click answers a shell's question instead of running.
 _COMPLETION = "_PROCWATCH_COMPLETE"
@@ -105,3 +119,47 @@ def plain_ask(arguments: Sequence[str]) -> Ask | None:
     if not names or (_ASKS[names[0]][2] and len(names) == 1) or _COMPLETION in os.environ:
         return None
     return Ask(names[0], tuple(names[1:]), file, as_json="--json" in flags, wait="--no-wait" not in flags)
+
+
+_LOG_FLAGS = frozenset({"-f", "--follow", "--json", "--no-prefix"})
+_LOG_VALUES = {"-n": "lines", "--lines": "lines", "--since": "since", "--grep": "grep"}
+# Of a number of lines: more are for click to complain of.
+_MOST_DIGITS = 15
+
+
+def plain_logs(arguments: Sequence[str]) -> LogOptions | None:
+    """The same for `logs`, whose own -f is to follow."""
+    words = list(arguments)
+    file: Path | None = None
+    while words[:1] in (["-f"], ["--file"]) and words[1:] and words[1]:
+        file = Path(words[1])
+        del words[:2]
+    if words[:1] != ["logs"] or _COMPLETION in os.environ:
+        return None
+    flags: set[str] = set()
+    values: dict[str, str] = {}
+    names: list[str] = []
+    del words[0]
+    while words:
+        word = words.pop(0)
+        if word in _LOG_VALUES and words:
+            values[_LOG_VALUES[word]] = words.pop(0)
+        elif word in _LOG_FLAGS:
+            flags.add(word)
+        elif word.startswith("-"):
+            return None
+        else:
+            names.append(word)
+    lines = values.get("lines")
+    if lines is not None and not (lines.isascii() and lines.isdecimal() and len(lines) <= _MOST_DIGITS):
+        return None
+    return LogOptions(
+        names=tuple(names),
+        file=file,
+        follow=not flags.isdisjoint(("-f", "--follow")),
+        lines=None if lines is None else int(lines),
+        since=values.get("since"),
+        grep=values.get("grep"),
+        as_json="--json" in flags,
+        prefix="--no-prefix" not in flags,
+    )

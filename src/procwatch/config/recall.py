@@ -22,7 +22,7 @@ from procwatch import __version__, config
 from procwatch.config.find import FOLDER, find, is_procfile
 from procwatch.config.witness import Answer, Environ, Question, ask_again, witnessed
 from procwatch.core import model
-from procwatch.errors import Location, Problem
+from procwatch.errors import Location, Problem, UsageError
 from procwatch.frozen import frozen
 
 # Where the project is remembered, inside of `.procwatch`.
@@ -74,6 +74,19 @@ class Declared:
 def declared(request: Request) -> Declared:
     """The project, from memory if nothing has changed; a ConfigError as of `load`."""
     return _recall(request) or _read_alone(request) or _read(request)
+
+
+def last_project(request: Request) -> model.Project | None:
+    """The project as the last start has read it, whatever has changed since; None if that is not known.
+
+    It says what is called how, and is not to be run.
+    """
+    # Whatever is wrong with it: it is only a memory.
+    with suppress(OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, MemoryError, UsageError):
+        _, _, content = _lines(request.path.parent / FOLDER / MEMORY)
+        project = _made(json.loads(content))[0]
+        return project if isinstance(project, model.Project) else None
+    return None
 
 
 def problem(request: Request, path: tuple[str, ...], message: str) -> Problem:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import suppress
@@ -24,6 +26,9 @@ _READ_BYTES = 256 * 1024
 _MOST_STRETCHES = 1000
 # Whatever has been put in the place of the file is neither followed nor waited for.
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+
+# How much has been written before the first byte of a file stands beside it, where the file system keeps such notes.
+_NOTE = "user.procwatch.before"
 
 
 @frozen
@@ -44,6 +49,14 @@ class _Stretch:
     in_line: bool
 
 
+@frozen
+class Before:
+    """So many bytes of the same unit has one procwatch (`run`) written before this file."""
+
+    run: bytes
+    offset: int
+
+
 class LogFile:
     """`path`, and beside it `path.1` (the newest of the old ones) to `path.KEEP`."""
 
@@ -56,6 +69,7 @@ class LogFile:
         self._size = 0
         self._in_line = False
         self._line_bytes = 0
+        self._run = f"{os.getpid()}.{time.time_ns()}"
         # Held while files get other numbers: so long no reader looks for one.
         self._lock = threading.Lock()
         self._stretches: deque[_Stretch] = deque()
@@ -120,7 +134,15 @@ class LogFile:
                 size += os.write(fd, b"\n")  # the last line of a procwatch that was killed while it wrote
             self._inode = found.st_ino
             self._begin_stretch(size)
+            if size == 0:
+                self._note(fd)
         self._fd = fd
+
+    def _note(self, fd: int) -> None:
+        """For readers that meet this file and have not met those before it."""
+        if sys.platform == "linux":
+            with suppress(OSError):
+                os.setxattr(fd, _NOTE, f"{self._run} {self.mark.offset}".encode())
 
     def _begin_stretch(self, size: int) -> None:
         """What is written from now on stands elsewhere than right behind what was written last."""
@@ -257,6 +279,15 @@ def _pieces(fd: int, place: int, left: int, lines: int, *, skips: bool) -> Gener
     if lines:
         yield lines
     return skips
+
+
+def before(fd: int) -> Before | None:
+    """What came before an open file; None where nobody knows."""
+    if sys.platform == "linux":
+        with suppress(OSError, ValueError):
+            run, offset = os.getxattr(fd, _NOTE).split()
+            return Before(run, int(offset))
+    return None
 
 
 def _offset(mark: Mark) -> int:

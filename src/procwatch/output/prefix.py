@@ -6,10 +6,10 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
+from typing import Protocol
 
 from honcho import colour
 
-from procwatch.core.model import Unit
 from procwatch.errors import UsageError
 
 # The name under which procwatch's own lines stand.
@@ -39,6 +39,18 @@ def is_terminal(fd: int) -> bool:
         return False
 
 
+class Named(Protocol):
+    """What has a prefix: a unit."""
+
+    @property
+    def short(self) -> str:
+        """Its name there."""
+
+    @property
+    def color(self) -> str | None:
+        """The name of its colour, if it has one of its own."""
+
+
 class Prefixes:
     """The prefix of every name: `12:00:01 api       | `, padded to the widest, the time in whole seconds.
 
@@ -46,7 +58,7 @@ class Prefixes:
     own beats that.
     """
 
-    def __init__(self, units: Iterable[Unit], *, color: bool, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, units: Iterable[Named], *, color: bool, now: Callable[[], float] = time.time) -> None:
         self._color = color
         self._now = now
         self._palette = tuple(islice(colour.get_colours(), _HUES))
