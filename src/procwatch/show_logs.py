@@ -53,9 +53,11 @@ def show(options: LogOptions) -> int:
     if waiter is None:
         _tell_missing(what)
         return ExitCode.DONE
+    files = None  # what came between the first look and the waiter too
     while True:
+        view.go_on(files)
         _see_reader()
-        view.go_on(waiter.wait())
+        files = waiter.wait()
 
 
 def _moment(text: str) -> bytes:

@@ -29,15 +29,16 @@ class Live:
     """One `procwatch start --json`; events are collected by a thread as they come."""
 
     def __init__(
-        self, folder: Path, *args: str, env: Mapping[str, str] | None = None, json_events: bool = True, under: str = ""
-    ) -> None:
-        """`under`: a shell command that sets what procwatch is to inherit."""
+        self, folder: Path, *args: str, env: Mapping[str, str] | None = None, json_events: bool = True, under: str = "",
+        command: str = "start",
+    ) -> None:  # fmt: skip
+        """`under`: a shell command that sets what procwatch is to inherit. `command`: another one than `start`."""
         self.folder = folder
-        command = ["/bin/sh", "-c", f'{under}; exec "$@"', "sh"] if under else []
-        command += [sys.executable, "-m", "procwatch", "start", *(["--json"] if json_events else []), *args]
-        self.errors = (folder.parent / f"{folder.name}.stderr").open("w+b")
+        words = ["/bin/sh", "-c", f'{under}; exec "$@"', "sh"] if under else []
+        words += [sys.executable, "-m", "procwatch", command, *(["--json"] if json_events else []), *args]
+        self.errors = (folder.parent / f"{folder.name}.{command}.stderr").open("w+b")
         self.process = subprocess.Popen(
-            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.errors,
+            words, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.errors,
             env={**clean_environment(), **(env or {})}, start_new_session=True,
         )  # fmt: skip
         self.events: list[Event] = []
