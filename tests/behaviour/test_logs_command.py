@@ -235,10 +235,11 @@ def test_how_much_was_rotated_away_before_it_could_be_read_is_told(project: Path
         os.kill(live.process.pid, signal.SIGCONT)
         live.until(lambda: numbers(live)[-1] == 1000, "the last")
     file.close()
-    told = re.search(r"service\.api: ([\d,]+) bytes are not shown", live.text())
+    told = re.search(r"service\.api: (?:([\d,]+) bytes are|some of it may) not", live.text())
     seen = numbers(live)
     assert told, live.text()
-    assert int(told[1].replace(",", "")) == (1001 - len(seen)) * (25 + 64)
+    if told[1]:  # the file system keeps notes
+        assert int(told[1].replace(",", "")) == (1001 - len(seen)) * (25 + 64)
     gap = next(place for place, number in enumerate(seen) if place != number)
     assert seen[gap:] == list(range(seen[gap], 1001))
 
@@ -249,7 +250,7 @@ def test_at_full_speed_through_rotations_no_line_is_lost(project: Path, start: S
 [service.api]
 run = ["python", "-c", "for n in range({count}): print(f'{{n:063}}')"]
 restart = "never"
-log = {{ max_size = "2MiB", keep = 6, terminal = "none" }}
+log = {{ max_size = "1MiB", keep = 1000, terminal = "none" }}
 """)  # fmt: skip
     (project / ".procwatch/logs").mkdir(parents=True)
     with following(project, "-f") as live:

@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from procwatch.core.model import LogPolicy
 from procwatch.output import past as past_module
 from procwatch.output import runs as runs_module
 from procwatch.output.events import stamp
+from procwatch.output.logfile import LogFile, before
 from procwatch.output.past import Past
 from procwatch.output.runs import Placed, Reader, merged, text_of, without_first
 
@@ -161,3 +163,40 @@ def test_from_a_moment_on_it_is_all_that_is_not_earlier(
         past.go_to_moment(at)
         found = flat(merged([past.runs(unfinished=True)]))
     assert [(when, text) for _, when, text in found] == [one for one in known if one[0] >= at]
+
+
+@given(steps=st.lists(st.tuples(st.sampled_from(["write", "look", "hold"]), st.integers(1, 9)), max_size=60))
+def test_a_follower_gets_each_line_or_is_told_how_many_bytes_have_gone(steps: list[tuple[str, int]]) -> None:
+    gone: list[int] = []
+    found: list[bytes] = []
+    written = 0
+    with tempfile.TemporaryDirectory() as folder:
+        file = LogFile(Path(folder) / "logs" / "service.api.log", LogPolicy(100, 1))
+        past = Past(file.path, lambda count: gone.append(count or -1))
+
+        def look() -> None:
+            past.look()
+            found.extend(text for _, _, text in flat(merged([past.runs(unfinished=False)])))
+
+        file.append(FIRST + b" 000\n", 1)
+        with file.path.open("rb") as opened:
+            has_notes = before(opened.fileno()) is not None
+        look()
+        for step, count in (*steps, ("look", 1)):
+            if step == "write":
+                for _ in range(count):
+                    written += 1
+                    file.append(FIRST + b" %03d\n" % written, 1)
+            elif step == "look":
+                look()
+            else:
+                past.hold()
+        past.close()
+        file.close()
+    assert found == sorted(set(found))
+    if has_notes:
+        assert len(found) + sum(gone) / 29 == written + 1
+    # So few lines make one new file at most, and the one before stays.
+    is_gentle = all(step != "write" or count <= 3 for step, count in steps)
+    if is_gentle and all("write" not in (one, other) or one != other for (one, _), (other, _) in pairwise(steps)):
+        assert not gone

@@ -23,6 +23,8 @@ BLOCK_BYTES = 256 * 1024
 LONGEST_BYTES = 16 * 1024 * 1024
 # How much of the end is looked at in one step, and of the surroundings of a moment.
 _STEP_BYTES = 64 * 1024
+# So many files that came after those being read are held open: what a slow reader may take of the disk beyond `keep`.
+_MOST_HELD = 16
 # Not followed and not waited for, whatever stands there.
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
@@ -54,23 +56,33 @@ class Past:
         self._lost = lost
         self._reader = Reader()
         self._parts: list[_Part] = []
+        self._held: list[_Part] = []
 
     def close(self) -> None:
         """Give back the descriptors."""
+        self._parts += self._held
         self._drop(len(self._parts))
 
     def look(self) -> None:
         """Take in what has come since the last look: more in the newest file, and newer files."""
-        newest = self._parts[-1] if self._parts else None
-        newer, is_seamless = self._newer(newest)
+        self.hold()
         # Sizes come after that: a file that is not the newest grows no more.
-        for part in (*self._parts[-1:], *newer):
+        for part in (*self._parts[-1:], *self._held):
             part.end = os.fstat(part.fd).st_size
             if part.end < part.place:  # it was emptied
                 part.place = 0
-        self._parts += newer
+        self._parts += self._held
+        self._held = []
+
+    def hold(self) -> None:
+        """Open the newer files, so that no rotation takes them before the next look."""
+        if len(self._held) >= _MOST_HELD:
+            return
+        newest = next(iter((*self._held[-1:], *self._parts[-1:])), None)
+        newer, is_seamless = self._newer(newest)
         if newest and newer and not is_seamless:
             newer[0].gap = _gap(newest, newer[0])
+        self._held += newer
 
     def _newer(self, newest: _Part | None) -> tuple[list[_Part], bool]:
         """The files down to the newest that is known, and whether that is still there.
@@ -163,7 +175,7 @@ def _gap(last: _Part, following: _Part) -> tuple[int | None] | None:
     one, other = last.before, following.before
     if one is None or other is None or one.run != other.run:
         return (None,)
-    missing = other.offset - one.offset - last.end
+    missing = other.offset - one.offset - os.fstat(last.fd).st_size
     return (missing,) if missing > 0 else None
 
 
