@@ -127,7 +127,7 @@ async def _supervise(start: _Start, chosen: frozenset[str], store: Store, consol
     surroundings = Surroundings(start.project, dict(os.environ), assigner, console.color)
     state = initial(start.project, chosen, store.remembered(), watching=start.is_watched)
     engine = Engine(state, Parts(surroundings, inputs, forest, store, chronicle))
-    commands = Commands(engine, chronicle, server.ended)
+    commands = Commands(engine, chronicle, server.ended, console.rings)
     server.serve(commands.handle)
     _on_failures(engine)
     _on_signals(engine, forest)

@@ -11,7 +11,7 @@ import os
 import select
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -24,6 +24,7 @@ from procwatch.output.past import BLOCK_BYTES, Past
 from procwatch.output.prefix import Prefixes, is_terminal, wants_color
 from procwatch.output.runs import Run, merged, without_first
 from procwatch.output.shown import AsJson, Bare, Form, Prefixed
+from procwatch.remembered import Memory, Remembered
 
 _OUT = 1
 # What -f begins with, as with `tail` and `journalctl`.
@@ -33,6 +34,8 @@ _MOST_BYTES = 16 * 1024 * 1024
 _LEAST_BLOCK_BYTES = 16 * 1024
 # The fastest process fills a file of 10 MiB in some 20 ms.
 _HOLD_S = 0.01
+# How often a supervisor is asked for what it keeps in memory.
+_ASK_S = 0.2
 
 
 def show(options: LogOptions) -> int:
@@ -53,13 +56,13 @@ def show(options: LogOptions) -> int:
         waiter = Arrivals(what.folder)
     view.begin(since, lines)
     if waiter is None:
-        _tell_missing(what)
+        _tell_missing(what, view.remembered)
         return ExitCode.DONE
     files = None  # what came between the first look and the waiter too
     while True:
         view.go_on(files)
         _see_reader()
-        files = waiter.wait()
+        files = waiter.wait(_ASK_S if view.remembered else 1.0)
 
 
 def _moment(text: str) -> bytes:
@@ -77,8 +80,13 @@ class _View:
         self._follow = options.follow
         self._grep = grep
         self._names: list[str] = []
-        self._pasts: list[Past] = []
+        self._pasts: list[Past | Remembered] = []
         self._numbers: dict[str, int] = {}
+        # The units without a log file, whose output a supervisor remembers, and when it is asked again.
+        self.remembered: dict[str, int] = {}
+        self._memory = Memory(what.folder.parent.parent)
+        self._ask_s = 0.0
+        self._unit_names = frozenset(what.units)
         self._as_json = options.as_json
         terminal = is_terminal(_OUT)
         self._prefixes = _prefixes(what, terminal=terminal)
@@ -94,6 +102,7 @@ class _View:
     def begin(self, since: bytes | None, lines: int | None) -> None:
         """Show what there is: from a moment on, the last so many lines."""
         skipped = 0
+        self._remember()
         for past in self._pasts:
             past.look()
             if since is not None:
@@ -110,11 +119,23 @@ class _View:
         for unit in found:
             if self._all and unit not in self._numbers:
                 self._add(unit)
-        numbers = self._numbers if files is None else dict.fromkeys(found)
-        changed = sorted(self._numbers[unit] for unit in numbers if unit in self._numbers)
-        for number in changed:
+        changed = {self._numbers[unit] for unit in (self._numbers if files is None else found) if unit in self._numbers}
+        if time.monotonic() >= self._ask_s:
+            self._remember()
+            changed |= {*self.remembered.values()}
+        numbers = sorted(changed)
+        for number in numbers:
             self._pasts[number].look()
-        self._show(changed, 0)
+        self._show(numbers, 0)
+
+    def _remember(self) -> None:
+        """Learn which units' output a supervisor remembers."""
+        for unit in self._memory.names():
+            if unit not in self.remembered and (self._all or unit in self._unit_names):
+                self.remembered[unit] = len(self._names)
+                self._names.append(unit)
+                self._pasts.append(Remembered(self._memory, unit, partial(self._tell_lost, unit)))
+        self._ask_s = time.monotonic() + _ASK_S
 
     def _add(self, unit: str) -> None:
         self._numbers[unit] = len(self._names)
@@ -140,7 +161,7 @@ class _View:
     def _tell_lost(self, unit: str, count: int | None) -> None:
         """In the form of the other lines, as far as that has a place for it."""
         much = "some of it may not be" if count is None else f"{count:,} bytes are not"
-        told = f"{unit}: {much} shown: this is not read fast enough, and their log file has gone"
+        told = f"{unit}: {much} shown: this is not read fast enough, and what kept them has gone"
         if self._as_json:
             event = {"at": stamp(time.time()), "event": "lines_lost", "name": unit, "reason": told}
             _write(json.dumps(event).encode() + b"\n")
@@ -187,13 +208,13 @@ def _see_reader() -> None:
         raise BrokenPipeError
 
 
-def _tell_missing(what: Logged) -> None:
+def _tell_missing(what: Logged, remembered: Collection[str]) -> None:
     """Say on standard error which logs there are none of, and why."""
-    there = set(units_in(what.folder))
+    there = {*units_in(what.folder), *remembered}
     missing = [unit for unit in what.units if unit not in there]
     for unit in missing:
         if not what.is_kept(unit):
-            _complain(f"the output of {unit} is kept in no file (log.file = false)")
+            _complain(f"the output of {unit} is kept in no file (log.file = false), and no procwatch runs")
     if missing and not there:
         _complain(f"there are no log files in {what.folder} yet")
 

@@ -167,6 +167,34 @@ def test_a_reader_that_has_seen_enough_is_no_failure(project: Path) -> None:
     assert done.stderr == b"141 0\n"
 
 
+def test_without_a_log_file_it_is_remembered_by_the_procwatch_that_runs(project: Path, start: Start) -> None:
+    write(project / "say", "one\n")
+    write(project / "watch.toml", """
+[service.ghost]
+run = "printf 'b\\\\303\\\\266\\\\377\\\\n'; exec tail -n +1 -f say"
+log = { file = false }
+[service.api]
+run = "echo api; exec sleep 1000"
+""")  # fmt: skip
+    live = start(json_events=False)
+    live.shows("| one")
+    live.shows("| api")
+    with following(project, "-f") as follower:
+        follower.shows("| one\n")
+        with (project / "say").open("a") as file:
+            file.write("two\n")
+        follower.shows("| two\n")
+    assert logs(project, "ghost", "--no-prefix") == b"b\xc3\xb6\xff\none\ntwo\n"
+    assert {name for name, _ in shown(logs(project))} == {"api", "ghost"}
+    assert logs(project, "ghost", "--no-prefix", "-n", "1") == b"two\n"
+    live.stop()
+    done = subprocess.run(
+        [sys.executable, "-m", "procwatch", "logs", "ghost"], cwd=project, capture_output=True, text=True,
+        env=clean_environment(), timeout=DEADLINE_S, check=True,
+    )  # fmt: skip
+    assert "the output of service.ghost is kept in no file (log.file = false), and no procwatch runs" in done.stderr
+
+
 # --- what comes ------------------------------------------------------------------------------------------------------
 
 

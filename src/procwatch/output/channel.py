@@ -15,6 +15,7 @@ from typing import BinaryIO, Protocol
 from procwatch.core.model import Terminal
 from procwatch.output.controls import ControlFilter
 from procwatch.output.logs import Log, Told
+from procwatch.output.ring import Ring
 from procwatch.output.spill import Span, Spans, lines_in
 
 # A longer line is passed on in pieces; no line that a person reads is as long.
@@ -60,14 +61,17 @@ class Channel:
     `mode`: "all" shows at once, "on-failure" keeps and shows all of it with `finish(failed=True)`, "none" shows
     nothing; watchers and the tail get everything in each. `name` is the short one. On a terminal control sequences
     other than colours are dropped (`ControlFilter`), elsewhere the bytes stay as the process wrote them. `log` gets
-    all of them in each mode, and what finds no room on the screen is shown from there.
+    all of them in each mode, and what finds no room on the screen is shown from there. `ring`: where there is no log.
     """
 
-    def __init__(self, outlet: Outlet, name: str, mode: Terminal = "all", log: Log | None = None) -> None:
+    def __init__(
+        self, outlet: Outlet, name: str, mode: Terminal = "all", log: Log | None = None, ring: Ring | None = None
+    ) -> None:
         self._outlet = outlet
         self._name = name
         self._mode = mode
         self._log = log
+        self._ring = ring
         self._filter = ControlFilter() if outlet.terminal else None
         self._held: list[bytes] = []
         self._held_bytes = 0
@@ -141,6 +145,8 @@ class Channel:
         self._remember(block)
         if self._watchers:
             self._tell(block)
+        if self._ring:
+            self._ring.put(self, block)
         told = None if self._mode == "none" else self._show(block)
         if self._log:
             self._log.put(self, block, told)

@@ -21,6 +21,7 @@ from procwatch.output.events import as_json
 from procwatch.output.logs import Logs
 from procwatch.output.prefix import Prefixes, is_terminal, wants_color
 from procwatch.output.report import Handle, Reporter
+from procwatch.output.ring import Ring
 from procwatch.output.screen import Screen
 
 # How long the end of procwatch waits for a reader that is slow but not gone.
@@ -64,6 +65,8 @@ class Console:
         self._loop = loop
         self._told: deque[str] = deque()
         self.logs = Logs(log_folder, self._tell_soon)
+        # The last output of units without a log file, by their full names.
+        self.rings: dict[str, Ring] = {}
         fd = 2 if look.as_json else 1
         self.color = wants_color(environ, terminal=is_terminal(fd))
         prefixes = Prefixes(project.units.values(), color=self.color)
@@ -87,7 +90,8 @@ class Console:
         """A channel for one process of a unit (its full name)."""
         policy = self._log_policies[name]
         log = self.logs.of(name, policy) if policy else None
-        return Channel(self.screen, name.partition(".")[2], "none" if self._silent else mode, log)
+        ring = None if policy else self.rings.setdefault(name, Ring())
+        return Channel(self.screen, name.partition(".")[2], "none" if self._silent else mode, log, ring)
 
     def publish(self, notice: Notice, tail: list[bytes]) -> None:
         """Tell of an event."""

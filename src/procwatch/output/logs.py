@@ -15,7 +15,7 @@ from pathlib import Path
 
 from procwatch.core.model import LogPolicy
 from procwatch.frozen import frozen
-from procwatch.output.events import stamp
+from procwatch.output.dated import Dated
 from procwatch.output.logfile import LogFile, Mark
 from procwatch.output.spill import Span, lines_in
 from procwatch.output.words import lines as counted
@@ -144,8 +144,7 @@ class Log:
         self.file = file
         self._logs = logs
         self._tell = tell
-        self._unfinished: object = None
-        self._stamp = (-1, b"")
+        self._dated = Dated()
         self._trouble: _Trouble | None = None
         self._pause_s = 0.0
         self._failed_s = 0.0
@@ -210,40 +209,13 @@ class Log:
             dropped, self._dropped_lines = self._dropped_lines, 0
             self._fail(_TOO_SLOW, dropped, pause=False)
         parts: list[bytes | memoryview] = []
-        lines = sum(self._dated(block, parts) for block in group)
+        lines = sum(self._dated.add(block.source, block.data, block.at_s, parts) for block in group)
         data = b"".join(parts)
         begin = self.file.mark
         lost = self._append(data, lines)
         end = self.file.mark
         if told := group[0].told:
             told(Span(self, begin, end) if end != begin else None, lost, len(group))
-
-    def _dated(self, block: _Block, parts: list[bytes | memoryview]) -> int:
-        """Put the time before each line that begins in `block`; how many end in what has been added."""
-        goes_on = self._unfinished is block.source
-        lines = 0
-        if not goes_on:
-            if self._unfinished is not None:
-                parts.append(b"\n")
-                lines += 1
-            parts.append(self._stamp_of(block.at_s))
-        data = block.data
-        if not data.endswith(b"\n"):
-            self._unfinished = block.source
-            parts.append(data)
-            return lines
-        self._unfinished = None
-        mark = self._stamp_of(block.at_s)
-        dated = data.replace(b"\n", b"\n" + mark)
-        lines += (len(dated) - len(data)) // len(mark)
-        parts.append(memoryview(dated)[: -len(mark)])
-        return lines
-
-    def _stamp_of(self, at_s: float) -> bytes:
-        at_ms = int(at_s * 1000)
-        if at_ms != self._stamp[0]:
-            self._stamp = (at_ms, stamp(at_s).encode() + b" ")
-        return self._stamp[1]
 
     # --- trouble with the disk ---------------------------------------------------------------------------------------
 
@@ -261,11 +233,11 @@ class Log:
             return 0
         lost = max(1, lines)
         self._trouble.missing += lost
-        self._unfinished = None
+        self._dated.break_off()
         return lost
 
     def _fail(self, reason: str, lost: int, *, pause: bool) -> None:
-        self._unfinished = None
+        self._dated.break_off()
         now_s = time.monotonic()
         if self._trouble is None or self._trouble.reason != reason:
             self._tell(f"{self.file.path} cannot be written ({reason}); what finds no room in it is counted")

@@ -15,8 +15,6 @@ from procwatch.runtime.engines import Engine, EventsLostError, WatchedFolder
 
 # What a reader does not notice.
 _LOOK_S = 0.1
-# Where events come: how often it is looked at whether the folder is still the one that is watched.
-_CHECK_S = 1.0
 # A process that prints line by line wakes nobody more often than that.
 _GATHER_S = 0.005
 
@@ -30,14 +28,14 @@ class Arrivals:
         self._watched: WatchedFolder | None = None
         self._watch()
 
-    def wait(self) -> frozenset[str] | None:
-        """The files in which something happened, none if nothing has for a while; None: look at all of them."""
+    def wait(self, timeout_s: float) -> frozenset[str] | None:
+        """The files in which something happened, none if nothing has; None: look at all of them."""
         if self._engine is None or self._watched is None:
             time.sleep(_LOOK_S)
             self._watch()
             return None
         try:
-            places = self._engine.wait(_CHECK_S).places
+            places = self._engine.wait(timeout_s).places
         except EventsLostError:
             self._watched = None
             self._watch()

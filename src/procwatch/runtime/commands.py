@@ -8,7 +8,8 @@ Rule 3: nobody waits for himself: a call from inside a build for what needs that
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+import os
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from procwatch import __version__
@@ -19,6 +20,7 @@ from procwatch.core.graph import closure
 from procwatch.core.model import Project
 from procwatch.core.verdict import Moment, Verdict, Wish
 from procwatch.errors import ExitCode
+from procwatch.output.ring import Ring
 from procwatch.runtime.chronicle import Chronicle
 from procwatch.runtime.guardian import front_pid
 from procwatch.runtime.server import Caller
@@ -49,16 +51,18 @@ class Commands:
     `take_in`: returns when all edits until now have been told to the engine.
     """
 
-    def __init__(self, engine: Engine, chronicle: Chronicle, ended: asyncio.Event) -> None:
+    def __init__(self, engine: Engine, chronicle: Chronicle, ended: asyncio.Event, rings: Mapping[str, Ring]) -> None:
         self.take_in: Callable[[], Awaitable[None]] | None = None
         self._engine = engine
         self._chronicle = chronicle
         self._wishes: set[_Wish] = set()
         self._ended = ended
+        self._rings = rings
         self._methods: dict[str, Callable[[Params, Caller], Awaitable[object]]] = {
             "hello": self._hello, "status": self._status, "why": self._why, "start": self._start, "stop": self._stop,
             "restart": self._restart, "build": self._build, "wait": self._wait, "pause": self._pause,
             "resume": self._resume, "events": self._events, "follow": self._follow, "shutdown": self._shutdown,
+            "logs": self._logs,
         }  # fmt: skip
         engine.watch_plans(self._planned)
 
@@ -121,6 +125,18 @@ class Commands:
         # After the answer, so that the first event does not come before it.
         asyncio.get_running_loop().call_soon(self._chronicle.follow, lambda event: caller.send("event", event))
         return {}
+
+    async def _logs(self, params: Params, _caller: Caller) -> object:
+        """The output of a unit that has no log file; without a name, of which there is any."""
+        name, place = params.text("name"), params.number("place", 0)
+        params.end()
+        if not name:
+            return {"names": list(self._rings)}
+        if name not in self._rings:
+            raise Fault(WRONG_PARAMS, f'no output of "{name[:80]}" is kept in memory')
+        page = self._rings[name].page(int(place))
+        text = page.data.decode("utf-8", "surrogateescape")
+        return {"pid": os.getpid(), "begin": page.begin, "text": text, "is_last": page.is_last}
 
     # --- act ---------------------------------------------------------------------------------------------------------
 
