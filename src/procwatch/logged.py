@@ -57,11 +57,13 @@ def unit_of(file: str) -> str | None:
 
 
 def units_in(folder: Path) -> list[str]:
-    """The units that have log files, by their names."""
+    """The units that have log files, by their names. ProcwatchError where that cannot be seen."""
     try:
         files = os.listdir(folder)  # noqa: PTH208 - pathlib takes longer
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        raise ProcwatchError(f"{folder} cannot be read: {os.strerror(error.errno or 0).lower()}") from error
     return sorted({unit for file in files if (unit := unit_of(file))})
 
 
