@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import select
 import sys
 import time
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import NamedTuple
 
@@ -44,6 +46,7 @@ def show(options: LogOptions) -> int:
         raise UsageError("--json and --no-prefix exclude each other")
     grep = None if options.grep is None else Grep(options.grep)
     since = None if options.since is None else _moment(options.since)
+    _raise_limit()
     what = logged(options.names, options.file)
     view = _View(what, options, grep)
     lines = options.lines
@@ -63,6 +66,13 @@ def show(options: LogOptions) -> int:
         view.go_on(files)
         _see_reader()
         files = waiter.wait(_ASK_S if view.remembered else 1.0)
+
+
+def _raise_limit() -> None:
+    """Have as many descriptors as are allowed: each unit takes one, or one for each of its files."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with suppress(OSError, ValueError):  # macOS has a lower limit than it tells
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _moment(text: str) -> bytes:

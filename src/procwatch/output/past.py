@@ -52,7 +52,7 @@ class Past:
     """What the files `path.N` … `path.1`, `path` hold, in that order. `lost` is called where some of it has gone."""
 
     def __init__(self, path: Path, lost: Lost) -> None:
-        self._path = path
+        self._path = os.fspath(path)
         self._lost = lost
         self._reader = Reader()
         self._parts: list[_Part] = []
@@ -92,7 +92,7 @@ class Past:
         found: list[_Part] = []
         number = 0
         while True:
-            part = _opened(self._path.with_name(f"{self._path.name}.{number}") if number else self._path)
+            part = _opened(f"{self._path}.{number}" if number else self._path)
             if part is None and number:
                 return found[::-1], False
             if part is not None and newest is not None and part.inode == newest.inode:
@@ -154,7 +154,7 @@ class Past:
                 self._lost(*gap)
 
 
-def _opened(path: Path) -> _Part | None:
+def _opened(path: str) -> _Part | None:
     """The file, if it is one; ProcwatchError where it cannot be read."""
     try:
         fd = os.open(path, _FLAGS)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from heapq import heappop, heappush
 from operator import itemgetter
 
 # The time before each line (docs/output.md), without the space behind it.
@@ -88,38 +89,56 @@ _key = itemgetter(0)
 
 def merged(logs: Sequence[Iterator[list[Run]]]) -> Iterator[list[Placed]]:
     """The runs of all by their times, in portions; those of one time by the order of `logs`."""
-    waiting: dict[int, list[Run]] = {}
-    left = dict(enumerate(logs))
-    while True:
-        for number in [number for number in left if number not in waiting]:
-            runs = next((runs for runs in left[number] if runs), None)
-            if runs is None:
-                del left[number]
-            else:
-                waiting[number] = runs
-        if not waiting:
-            return
-        # Beyond that, a log that has more to come could have something earlier.
-        last = min((waiting[number][-1][0] for number in left), default=None)
-        yield _taken(waiting, last)
+    merge = _Merge(logs)
+    while portion := merge.take():
+        yield portion
 
 
-def _taken(waiting: dict[int, list[Run]], last: bytes | None) -> list[Placed]:
-    """Take what comes until `last` out of what waits."""
-    portion: list[Placed] = []
-    logs = 0
-    for number in sorted(waiting):
-        runs = waiting[number]
-        cut = len(runs) if last is None else bisect_right(runs, last, key=_key)
-        logs += cut > 0
-        portion += [(number, run) for run in runs[:cut]]
-        if cut < len(runs):
-            waiting[number] = runs[cut:]
-        else:
-            del waiting[number]
-    if logs > 1:
-        portion.sort(key=lambda placed: placed[1][0])
-    return portion
+class _Merge:
+    """What has been read of each log and not been taken, by where it begins and ends."""
+
+    def __init__(self, logs: Sequence[Iterator[list[Run]]]) -> None:
+        self._logs = logs
+        self._waiting: dict[int, tuple[list[Run], int]] = {}
+        self._heads: list[tuple[bytes, int]] = []
+        self._lasts: list[tuple[bytes, int]] = []
+        for number in range(len(logs)):
+            self._read(number)
+
+    def _read(self, number: int) -> None:
+        """Read more of a log of which nothing waits any more."""
+        runs = next((runs for runs in self._logs[number] if runs), None)
+        if runs is not None:
+            self._waiting[number] = runs, 0
+            heappush(self._heads, (runs[0][0], number))
+            heappush(self._lasts, (runs[-1][0], number))
+
+    def take(self) -> list[Placed]:
+        """What comes next; empty at the end. Only the logs that have something of it are touched."""
+        if not self._lasts:
+            return []
+        # Beyond that, the log that ends there could have something earlier that has not been read.
+        last = self._lasts[0][0]
+        touched: list[int] = []
+        while self._heads and self._heads[0][0] <= last:
+            touched.append(heappop(self._heads)[1])
+        touched.sort()
+        portion: list[Placed] = []
+        for number in touched:
+            runs, begin = self._waiting[number]
+            end = bisect_right(runs, last, lo=begin, key=_key)
+            portion += [(number, run) for run in runs[begin:end]]
+            if end < len(runs):
+                self._waiting[number] = runs, end
+                heappush(self._heads, (runs[end][0], number))
+        if len(touched) > 1:
+            portion.sort(key=lambda placed: placed[1][0])
+        ended: list[int] = []
+        while self._lasts and self._lasts[0][0] == last:
+            ended.append(heappop(self._lasts)[1])
+        for number in ended:
+            self._read(number)
+        return portion
 
 
 def without_first(count: int, portions: Iterable[list[Placed]]) -> Iterator[list[Placed]]:
