@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 from procwatch.core import messages as msg
 from procwatch.core.draft import Draft
-from procwatch.core.model import Build, Exit, Need, Project, Service
+from procwatch.core.model import Build, Exit, Need, Project, Service, definition
 from procwatch.core.planner import Plan, initial, plan
-from procwatch.core.state import ALIVE, Basis, Phase, Remembered, State, is_disturbed
+from procwatch.core.state import ALIVE, DEFINITION, Basis, Phase, Remembered, State, is_disturbed
 
 
 def build(name: str, *needs: str, **more: object) -> Build:
@@ -53,12 +53,16 @@ Effect = (
 
 @dataclass(frozen=True)
 class Launch:
-    """One start of an instance, and what was on disk then: the content each build last succeeded with."""
+    """One start of an instance, and what was on disk then: the content each build last succeeded with.
+
+    `definition`: what it was started as.
+    """
 
     name: str
     instance: int
     built: Mapping[str, int]
     basis: Basis | None
+    definition: str
 
 
 @dataclass
@@ -84,6 +88,7 @@ class World:
     launches: list[Launch] = field(default_factory=list)
     retiring: set[str] = field(default_factory=set)
     touched: set[str] = field(default_factory=set)
+    ran_as: dict[str, str] = field(default_factory=dict)
     holds: Mapping[str, str] = field(default_factory=dict)
     at_rest: bool = False
     ended: int | None = None
@@ -116,6 +121,10 @@ class World:
             self.touched.add(name)
         paths = tuple(f"{name}.src" for name in names)
         self.send(msg.FilesChanged(paths, {name: (f"{name}.src",) for name in names}))
+
+    def change(self, made: Project, names: Iterable[str] | None = None) -> None:
+        """The configuration is another; without `names` all of it takes part."""
+        self.send(msg.ProjectChanged(made, tuple(made.units if names is None else names)))
 
     def touch_service(self, name: str) -> None:
         """A file of a service's own `watch` is written."""
@@ -224,7 +233,7 @@ class World:
                 return
             self._send_gathered()
         made = plan(self.project, self.state, event, self.now_s)
-        self.state, self.holds, self.at_rest = made.state, made.holds, made.at_rest
+        self.project, self.state, self.holds, self.at_rest = made.project, made.state, made.holds, made.at_rest
         for action in made.actions:
             self._perform(action)
         self._must_hold(made)
@@ -242,9 +251,11 @@ class World:
                 return
             case msg.StartBuild(name, run):
                 self._may_start(name)
+                assert name not in self.state.removed, f"{name} runs although it has been removed"
                 self.running[name] = (run, self.content.get(name, 0), self.now_s)
-            case msg.StartInstance(name, instance):
-                self._may_launch(name, instance)
+                self.ran_as[name] = self.defined(name)
+            case msg.StartInstance():
+                self._may_launch(action)
             case msg.StopInstance(name):
                 self.retiring.add(name)
         self.pending.append(action)
@@ -255,7 +266,16 @@ class World:
         self.seen[name] = content
         touched = name in self.touched
         self.touched.discard(name)
-        self.send(msg.InputsChecked(name, check, f"{name}@{content}", changed, touched))
+        self.send(msg.InputsChecked(name, check, self.digest(name), changed, touched))
+
+    def digest(self, name: str) -> str:
+        """What a check of this unit gives now."""
+        return f"{name}@{self.content.get(name, 0)}@{self.defined(name)}"
+
+    def defined(self, name: str) -> str:
+        """What this unit runs by the configuration of now."""
+        unit = self.project.units.get(name)
+        return "" if unit is None else definition(self.project, unit)
 
     def _finished(self, name: str, run: int) -> None:
         _, content, since_s = self.running.pop(name)
@@ -304,8 +324,9 @@ class World:
             assert lock is None or self.project.builds[other].lock != lock, f"{name} and {other} hold one lock"
         assert len(self.running) < self.project.jobs, "more runs than jobs"
 
-    def _may_launch(self, name: str, instance: int) -> None:
+    def _may_launch(self, action: msg.StartInstance) -> None:
         """One instance at a time; none while a build that it needs runs; a new basis only from succeeded builds."""
+        name, instance = action.name, action.instance
         assert name not in self.instances, f"{name} has two instances"
         assert self.state.exit_code is None, f"{name} is started although everything is to stop"
         built = {other: self.built.get(other, -1) for other in self._needed(name)}
@@ -323,7 +344,11 @@ class World:
             assert item.name in self.instances or is_excused, f"{name} starts without {item.name}"
         self.retiring.discard(name)
         self.instances[name] = instance
-        self.launches.append(Launch(name, instance, built, basis))
+        started_as = self.ran_as[name] if action.again else self.defined(name)
+        assert dict(basis or ())[DEFINITION].endswith(f"@{started_as}"), f"{name} is not started as its basis says"
+        assert name not in self.state.removed, f"{name} is started although it has been removed"
+        self.ran_as[name] = started_as
+        self.launches.append(Launch(name, instance, built, basis, started_as))
 
     def _must_hold(self, made: Plan) -> None:
         """Planning without news does nothing; due work that is idle has a hold or a check under way."""

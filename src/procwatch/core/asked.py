@@ -21,6 +21,7 @@ def note(draft: Draft, event: msg.Asked) -> None:
     """Write down what is wanted; the planner does it as the graph allows."""
     if draft.state.exit_code is not None:
         return
+    event = replace(event, names=tuple(name for name in event.names if _is_known(draft, name)))
     match event:
         case msg.ServicesAsked(names, "stop"):
             for name in names:
@@ -33,6 +34,11 @@ def note(draft: Draft, event: msg.Asked) -> None:
         case msg.PauseAsked(names, paused):
             changed = draft.state.paused | set(names) if paused else draft.state.paused - set(names)
             draft.state = replace(draft.state, paused=changed)
+
+
+def _is_known(draft: Draft, name: str) -> bool:
+    """Whether the configuration still has it: it may have changed since the name was looked up."""
+    return name in draft.project.units and name not in draft.state.removed
 
 
 def _start(draft: Draft, names: tuple[str, ...], *, again: bool) -> None:

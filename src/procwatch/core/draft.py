@@ -15,7 +15,7 @@ from typing import Any, Literal
 from procwatch.core import messages as msg
 from procwatch.core.graph import closure
 from procwatch.core.model import Build, Need, Project, Service
-from procwatch.core.state import ALIVE, ASKED, Basis, BuildState, Phase, Remembered, ServiceState, State
+from procwatch.core.state import ALIVE, ASKED, DEFINITION, Basis, BuildState, Phase, Remembered, ServiceState, State
 
 # "one stopped three times in a row is let finish" (contract, Change).
 STOPS_LIMIT = 3
@@ -72,15 +72,22 @@ class Draft:
         for name in self.project.units:
             if name not in self.builds and name not in self.services and name in closure(edges, names):
                 self._add(name)
+        self.use(self.project)
+
+    def use(self, project: Project) -> None:
+        """Go by this project from now on; what was known of the graph no longer holds."""
+        self.project = project
         for known in ("active_builds", "active_services", "dependents"):
             self.__dict__.pop(known, None)
         self._standings = None
 
     def _add(self, name: str) -> None:
+        number, timer = self.state.numbers.get(name, (0, 0))
         if name in self.project.services:
-            self.services[name] = ServiceState()
+            self.services[name] = ServiceState(instance=number, timer=timer)
         else:
-            self.builds[name] = first_build(self.project.builds[name], self.state.absent.get(name))
+            made = first_build(self.project.builds[name], self.state.absent.get(name))
+            self.builds[name] = replace(made, timer=timer)
 
     # --- the graph ---------------------------------------------------------------------------------------------------
 
@@ -183,7 +190,7 @@ class Draft:
             or self.worst((need.name for need in service.build_needs), standings) != "fresh"
         ):
             return None
-        parts = [("definition", state.digest)]
+        parts = [(DEFINITION, state.digest)]
         parts.extend((need.name, self._version(need)) for need in service.needs if need.restart)
         return (*parts, (ASKED, str(state.asks)))
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Literal
 
-from procwatch.core.model import Exit
+from procwatch.core.model import Exit, Project
 from procwatch.frozen import frozen
 
 # --- events: what happened -------------------------------------------------------------------------------------------
@@ -164,6 +164,18 @@ class StopAsked:
 
 
 @frozen
+class ProjectChanged:
+    """The configuration has been read again, and is another. `names` (full ones) would take part at a start.
+
+    `watching`: files are watched, so that something can always still happen.
+    """
+
+    project: Project
+    names: tuple[str, ...]
+    watching: bool = True
+
+
+@frozen
 class ServicesAsked:
     """A user wants these services (full names) started with what they need, stopped, or restarted.
 
@@ -193,7 +205,7 @@ Asked = ServicesAsked | BuildsAsked | PauseAsked
 Single = (
     Begun | FilesChanged | InputsChecked | BuildFinished | HookFinished | InstanceStarted | InstanceReady
     | InstanceNotReady | InstanceUnhealthy | InstanceLeaving | InstanceEnded | TimerFired | StopAsked
-    | ServicesAsked | BuildsAsked | PauseAsked
+    | ProjectChanged | ServicesAsked | BuildsAsked | PauseAsked
 )  # fmt: skip
 
 # What comes a hundredfold when a large project starts.
@@ -260,12 +272,14 @@ class StopHook:
 class StartInstance:
     """Start a service; answered by `InstanceStarted`, `InstanceReady` or `InstanceNotReady`, then `InstanceEnded`.
 
-    Between the last two there may be `InstanceUnhealthy`, and anywhere `InstanceLeaving`.
+    Between the last two there may be `InstanceUnhealthy`, and anywhere `InstanceLeaving`. `again`: with the definition
+    of the instance before, as the builds that its present one is to be used with are not there yet.
     """
 
     name: str
     instance: int
     changed: tuple[str, ...] = ()
+    again: bool = False
 
 
 @frozen

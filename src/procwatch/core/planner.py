@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from procwatch.core import asked, builds, graph
+from procwatch.core import asked, builds, graph, reload
 from procwatch.core import messages as msg
 from procwatch.core import service as life
 from procwatch.core.draft import STOPS_LIMIT, Draft, Standing
@@ -30,8 +30,11 @@ _Life = (
 class Plan:
     """What one event leads to.
 
-    `holds`: unit -> why its due work waits. `at_rest`: nothing is under way or about to be.
+    `project`: what to go on with; it has what was removed until that has ended. `holds`: unit -> why its due work
+    waits. `at_rest`: nothing is under way or about to be.
     """
+
+    project: Project
 
     state: State
     actions: tuple[msg.Action, ...]
@@ -68,7 +71,7 @@ def plan(project: Project, state: State, event: msg.Event, now_s: float) -> Plan
         resting = _at_rest(draft)
         if resting and not draft.state.watching:
             _end_by_itself(draft)
-    return Plan(draft.freeze(), tuple(draft.actions), draft.holds, resting)
+    return Plan(draft.project, draft.freeze(), tuple(draft.actions), draft.holds, resting)
 
 
 # --- what happened ---------------------------------------------------------------------------------------------------
@@ -83,6 +86,8 @@ def _record(draft: Draft, event: msg.Single) -> None:
             _note_changes(draft, event)
         case msg.StopAsked():
             _note_stop(draft, event)
+        case msg.ProjectChanged():
+            reload.note(draft, event)
         case msg.ServicesAsked() | msg.BuildsAsked() | msg.PauseAsked():
             asked.note(draft, event)
         case _ if event.name in draft.services | draft.builds:
@@ -118,6 +123,8 @@ def _note_end(draft: Draft, name: str) -> None:
     if draft.state.exit_code is not None:
         # All is being stopped: one that ends before it is asked to is not restarted, and is no crash.
         draft.set_service(name, phase=Phase.STOPPING)
+    elif name in draft.state.removed:
+        draft.set_service(name, phase=Phase.STOPPING)  # the same: it waits only for those that need it
     elif state.phase is Phase.RETIRING:
         wanted = draft.wanted_basis(draft.project.services[name], draft.standings())
         if wanted is not None and (wanted != state.going_to or state.news):
@@ -127,6 +134,7 @@ def _note_end(draft: Draft, name: str) -> None:
 def _note_changes(draft: Draft, event: msg.FilesChanged) -> None:
     affected = [name for name in draft.project.units if name in event.readers or name in event.touched]
     affected = [name for name in affected if name in draft.services or _may_be_due(draft, name)]
+    affected = [name for name in affected if name not in draft.state.removed]
     if not affected or draft.state.exit_code is not None:
         return
     draft.actions.append(msg.Notice("files_changed", paths=event.paths, names=tuple(affected)))
@@ -170,6 +178,7 @@ def _step(draft: Draft, name: str, event: life.ServiceEvent) -> None:
 
 def _advance(draft: Draft) -> bool:
     """One round over everything that is due; False when it changed nothing any more."""
+    reload.see_off(draft)
     before = (dict(draft.builds), dict(draft.services))
     draft.holds = {}
     _spread(draft)
@@ -258,6 +267,8 @@ def _advance_due_build(draft: Draft, build: Build, standings: dict[str, Standing
 
 def _build_hold(draft: Draft, build: Build, standings: dict[str, Standing]) -> str | None:
     """Why a due build cannot go now, whatever places are free."""
+    if reason := reload.newcomer_hold(draft, build):
+        return reason
     for need in build.build_needs:
         if standings[need.name] == "busy":
             return f"waits for {need.name}"
@@ -358,6 +369,8 @@ def _service_hold(
     draft: Draft, service: Service, standings: dict[str, Standing], basis: Basis | None, *, settled: bool
 ) -> str | None:
     """Why a service that is due cannot go now."""
+    if reason := reload.newcomer_hold(draft, service):
+        return reason
     if basis is None:
         return _why_not_fresh(draft, service, standings)
     for need in service.service_needs:

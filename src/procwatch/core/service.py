@@ -21,7 +21,7 @@ from dataclasses import replace
 
 from procwatch.core import messages as msg
 from procwatch.core.model import Exit, RestartPolicy, Service
-from procwatch.core.state import ASKED, Basis, Fault, Phase, ServiceState, is_disturbed
+from procwatch.core.state import ASKED, DEFINITION, Basis, Fault, Phase, ServiceState, is_disturbed
 from procwatch.frozen import frozen
 
 # Five crashes in a row, each before `stable`, are a crash loop (contract, Crash).
@@ -94,7 +94,13 @@ def _launch(at: _At, state: ServiceState, basis: Basis) -> Step:
         cause=state.changed, why=_why(state, basis),
         generation=state.generation + moved, crashes=0 if moved else state.crashes,
     )  # fmt: skip
-    return launched, (msg.StartInstance(at.service.name, launched.instance, state.changed),)
+    again = _definition(basis) != state.digest
+    return launched, (msg.StartInstance(at.service.name, launched.instance, state.changed, again),)
+
+
+def _definition(basis: Basis | None) -> str | None:
+    """The digest of the definition in it."""
+    return dict(basis or ()).get(DEFINITION)
 
 
 def _why(state: ServiceState, basis: Basis) -> str:
@@ -104,7 +110,7 @@ def _why(state: ServiceState, basis: Basis) -> str:
     new = [source for source, value in basis if (source, value) not in state.basis]
     if new == [ASKED]:
         return "a file that it watches changed" if state.changed else "asked for"
-    words = {"definition": "its definition or an env file changed", ASKED: "asked for"}
+    words = {DEFINITION: "its definition or an env file changed", ASKED: "asked for"}
     return ", ".join(words.get(source, f"{source} has changed") for source in new) or "it had ended"
 
 
@@ -114,7 +120,8 @@ def _go_from_running(at: _At, state: ServiceState, event: Go) -> Step:
     if at.service.hooks.get("pre_start") and state.prepared != event.basis:
         hook = msg.RunHook(name, "pre_start", state.instance + 1, changed=state.changed)
         return replace(state, phase=Phase.SWITCHING, going_to=event.basis), (hook,)
-    if at.service.switch == "signal" and state.phase is Phase.READY and not state.due:
+    is_same_program = _definition(event.basis) == _definition(state.basis)
+    if at.service.switch == "signal" and state.phase is Phase.READY and not state.due and is_same_program:
         signalled = replace(
             state, basis=event.basis, prepared=None, refused=None, generation=state.generation + 1, changed=(),
             cause=state.changed, why=_why(state, event.basis),

@@ -37,6 +37,8 @@ ALIVE = frozenset(Phase) - {Phase.STOPPED, Phase.BACKOFF, Phase.FAILED}
 # What an instance was, or should be, started with: (source, value) pairs, such as ("build.api", its key).
 Basis = tuple[tuple[str, str], ...]
 
+# The source of the part that is what it runs and the env files that it reads.
+DEFINITION = "definition"
 # The source of the part that counts touches and restarts that were asked for.
 ASKED = "asked"
 # The source of a part that is in no wanted basis: the instance was started from what failed runs may have disturbed.
@@ -176,14 +178,17 @@ class State:
     """Everything. Only the builds and services that take part have an entry; `checks` numbers the checks.
 
     `absent`: what an earlier supervisor left of the builds that do not take part. `paused`: units whose changes are
-    only collected. `watching`: files are watched, so that something can always still happen. `exit_code`: None until a
-    stop was asked for, then what procwatch is to end with.
+    only collected. `removed`: units that the configuration has no more, until they have ended; `numbers`: of those that
+    are forgotten by now, the last run or instance, and the last timer. `watching`: files are watched, so that something
+    can always still happen. `exit_code`: None until a stop was asked for, then what procwatch is to end with.
     """
 
     builds: Mapping[str, BuildState]
     services: Mapping[str, ServiceState]
     absent: Mapping[str, Remembered] = field(default_factory=dict)
     paused: frozenset[str] = frozenset()
+    removed: frozenset[str] = frozenset()
+    numbers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     watching: bool = True
     begun: bool = False
     checks: int = 0
