@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from procwatch.config.find import FOLDER
-from procwatch.config.recall import Declared, Request, problem, remember
+from procwatch.config.recall import Declared, Request, problem
 from procwatch.core import messages as msg
 from procwatch.core import names
 from procwatch.core.model import Project
@@ -26,6 +26,7 @@ from procwatch.runtime.assigned import Assigner
 from procwatch.runtime.census import become_subreaper
 from procwatch.runtime.chronicle import Chronicle
 from procwatch.runtime.commands import Commands
+from procwatch.runtime.configuration import Asked, Configuration, can_be_due
 from procwatch.runtime.effects import Surroundings
 from procwatch.runtime.engine import Engine
 from procwatch.runtime.gate import Gate
@@ -37,7 +38,6 @@ from procwatch.runtime.server import Server
 from procwatch.runtime.store import Store
 from procwatch.runtime.strays import end_strays
 from procwatch.runtime.tree import Forest
-from procwatch.runtime.watcher import Watcher
 
 # What ends procwatch: Ctrl-C, `kill`, a closed terminal.
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -80,9 +80,7 @@ class _Start:
     @property
     def is_watched(self) -> bool:
         """Whether a file can make anything due, and is to."""
-        units = self.project.units.values()
-        files = bool(self.project.env_files)
-        return self.options.watch and any(unit.watch or unit.env_files or files for unit in units)
+        return self.options.watch and can_be_due(self.project)
 
 
 async def _run(request: Request, known: Declared, options: Options) -> int:
@@ -126,12 +124,16 @@ async def _supervise(start: _Start, chosen: frozenset[str], store: Store, consol
     # A copy: each look at os.environ decodes what it finds, and every start takes all of it.
     surroundings = Surroundings(start.project, dict(os.environ), assigner, console.color)
     state = initial(start.project, chosen, store.remembered(), watching=start.is_watched)
-    engine = Engine(state, Parts(surroundings, inputs, forest, store, chronicle))
+    parts = Parts(surroundings, inputs, forest, store, chronicle)
+    engine = Engine(state, parts)
+    asked = Asked(start.request, start.options.names, start.options.watch)
+    configuration = Configuration(asked, start.known, parts, engine, console.use)
     commands = Commands(engine, chronicle, server.ended, console.rings)
+    commands.take_in, commands.reload = configuration.take_in, configuration.reload
     server.serve(commands.handle)
     _on_failures(engine)
     _on_signals(engine, forest)
-    watch = asyncio.create_task(_watch(start, inputs, engine, commands, console))
+    watch = asyncio.create_task(_watch(start, configuration, inputs, engine, console))
     try:
         return await engine.run()
     finally:
@@ -140,29 +142,24 @@ async def _supervise(start: _Start, chosen: frozenset[str], store: Store, consol
         await asyncio.wait([watch])
 
 
-async def _watch(start: _Start, inputs: Inputs, engine: Engine, commands: Commands, console: Console) -> None:
+async def _watch(start: _Start, configuration: Configuration, inputs: Inputs, engine: Engine, console: Console) -> None:
     """Arm first, then begin: what is edited from here on is not lost."""
-    watcher: Watcher | None = None
     try:
         if start.is_watched:
-            watcher = Watcher(start.project, inputs, report=console.report)
-            await watcher.start()
-            commands.take_in = watcher.take_in
+            await configuration.arm(console.report)
         engine.tell(msg.Begun())
-        await asyncio.to_thread(remember, start.request, start.known)
+        await configuration.keep()
         for warning in await asyncio.to_thread(inputs.warnings, start.chosen):
             console.report(f"warning: {warning}")
-        if watcher is not None:
-            async for batch in watcher.batches():
-                for path in sorted(batch.definitions):
-                    console.report(f"{path} has changed; end procwatch and start it again to use that")
-                engine.tell(batch)
+        if start.options.watch:
+            if not start.is_watched:  # nothing but the configuration itself
+                await configuration.arm(console.report)
+            await configuration.follow()
     except Exception as error:
         console.report(f"watching has failed: {error}; procwatch stops")
         engine.tell(msg.StopAsked(1))
     finally:
-        if watcher is not None:
-            await watcher.stop()
+        await configuration.close()
 
 
 def _on_failures(engine: Engine) -> None:

@@ -92,8 +92,8 @@ def test_any_project_is_recalled_as_it_was_read(
     first = declared(request)
     remember(request, first)
     second = declared(request)
-    assert first.answers is not None
-    assert second.answers is None, "it was read again"
+    assert not first.is_recalled
+    assert second.is_recalled, "it was read again"
     assert _plain(second) == _plain(first)
     assert repr(second.project) == repr(first.project), "keys of builds are made from this text"
 
@@ -132,7 +132,7 @@ def _make(folder: Path) -> Request:
     (folder / FOLDER).mkdir()
     request = Request(folder, None, {"PATH": os.environ["PATH"]})
     remember(request, declared(request))
-    assert declared(request).answers is None
+    assert declared(request).is_recalled
     return request
 
 
@@ -146,7 +146,7 @@ def test_an_edit_that_keeps_size_and_time_is_seen(tmp_path: Path, name: str) -> 
     os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
     assert path.stat().st_size == about.st_size
     known = declared(request)
-    assert known.answers is not None
+    assert not known.is_recalled
     assert _plain(known) == _plain(recall._read(request))
 
 
@@ -159,9 +159,9 @@ def test_a_file_that_appears_or_goes_is_seen(tmp_path: Path) -> None:
     for name, text in ((".env", "A=1\n"), ("watch.local.toml", "[project]\nname = 'n'\n"), ("[a].c", "")):
         for _ in ("without", "with"):
             known = declared(request)
-            assert known.answers is not None, name
+            assert not known.is_recalled, name
             remember(request, known)
-            assert declared(request).answers is None
+            assert declared(request).is_recalled
             if (folder / name).exists():
                 (folder / name).unlink()
             else:
@@ -175,7 +175,7 @@ def test_a_variable_that_was_looked_at_is_seen_and_no_other(tmp_path: Path, chan
     def with_environ(**values: str) -> Request:
         return Request(request.start, None, {**request.environ, **values})
 
-    assert declared(with_environ(OTHER="1")).answers is None
+    assert declared(with_environ(OTHER="1")).is_recalled
     if change == "PORT":
         assert declared(with_environ(PORT="6000")).project.services["service.web"].given_port == 6000
         return
@@ -183,7 +183,7 @@ def test_a_variable_that_was_looked_at_is_seen_and_no_other(tmp_path: Path, chan
     assert known.project.env["X"] == "x"
     if change == "unset":
         remember(with_environ(HOME_OF_X="x"), known)
-        assert declared(with_environ(HOME_OF_X="x")).answers is None
+        assert declared(with_environ(HOME_OF_X="x")).is_recalled
         assert declared(request).project.env["X"] == "none"
 
 
@@ -195,7 +195,7 @@ def test_other_options_and_another_folder_are_seen(tmp_path: Path) -> None:
     assert declared(Request(start, None, request.environ, ("dev.env",))).project.services["service.web"].env["Y"] == "3"
     assert "service.web.2" in declared(Request(start, None, request.environ, (), "web=2")).project.services
     assert list(declared(Request(start, Path("dev.toml"), request.environ)).project.services) == ["service.dev"]
-    assert declared(Request(start / "sub", None, request.environ)).answers is not None, "places are told from there"
+    assert not declared(Request(start / "sub", None, request.environ)).is_recalled, "places are told from there"
     (tmp_path / "p").rename(tmp_path / "q")
     assert declared(Request(tmp_path / "q", None, request.environ)).project.folder == str(tmp_path / "q")
 
@@ -215,14 +215,14 @@ def test_another_version_or_another_installation_is_seen(tmp_path: Path, monkeyp
     with monkeypatch.context() as patch:
         patch.syspath_prepend(str(tmp_path / "site-packages"))
         remember(request, recall._read(request))
-        assert declared(request).answers is None
+        assert declared(request).is_recalled
         (tmp_path / "site-packages" / "new").mkdir()
-        assert declared(request).answers is not None
+        assert not declared(request).is_recalled
     remember(request, recall._read(request))
     for name, value in (("__version__", "9"), ("_program", list)):
         with monkeypatch.context() as patch:
             patch.setattr(recall, name, value)
-            assert declared(request).answers is not None
+            assert not declared(request).is_recalled
 
 
 # --- what is damaged, or not ours ------------------------------------------------------------------------------------
@@ -235,9 +235,9 @@ def test_a_damaged_memory_is_none(tmp_path: Path) -> None:
     junk = [b"", b"\n\n", b"[]\n[]\n[]", b"\xff" * 9, b"[" * 100_000, whole[:-1], whole.replace(b"serve", b"SERVE")]
     for content in (*junk, *(whole[:cut] for cut in range(0, len(whole), 397))):
         memory.write_bytes(content)
-        assert declared(request).answers is not None
+        assert not declared(request).is_recalled
     memory.write_bytes(whole)
-    assert declared(request).answers is None
+    assert declared(request).is_recalled
 
 
 def test_only_a_file_of_our_own_is_believed(tmp_path: Path) -> None:
@@ -246,14 +246,14 @@ def test_only_a_file_of_our_own_is_believed(tmp_path: Path) -> None:
     assert memory.stat().st_mode & 0o777 == 0o600
     for mode in (0o640, 0o604, 0o622):
         memory.chmod(mode)
-        assert declared(request).answers is not None
+        assert not declared(request).is_recalled
     memory.chmod(0o600)
     memory.rename(memory.with_name("other"))
     memory.symlink_to("other")
-    assert declared(request).answers is not None
+    assert not declared(request).is_recalled
     memory.unlink()
     os.mkfifo(memory, 0o600)
-    assert declared(request).answers is not None
+    assert not declared(request).is_recalled
 
 
 def test_where_it_cannot_be_written_nothing_is_said(tmp_path: Path) -> None:

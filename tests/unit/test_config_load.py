@@ -68,7 +68,7 @@ def test_a_folder_with_a_procfile_alone_runs_as_that_procfile(tmp_path: Path) ->
     found = load(tmp_path / "shop", environ={})
     assert found.project.name == "shop"
     assert list(found.project.services) == ["service.web"]
-    assert found.files == (tmp_path / "shop" / "Procfile",)
+    assert found.files == (tmp_path / "shop" / "Procfile", tmp_path / "shop" / ".env")  # which may set PORT
 
 
 def test_a_watch_toml_above_comes_before_a_procfile_above(tmp_path: Path) -> None:
@@ -498,3 +498,11 @@ def test_the_document_can_be_loaded_again_and_means_the_same(tmp_path: Path) -> 
         second = load(tmp_path, file=again, environ={})
         assert second.project == first.project
         assert second.document == document
+
+
+def test_files_that_would_be_read_are_known_too(tmp_path: Path) -> None:
+    own = (tmp_path / "watch.toml", tmp_path / "watch.local.toml")
+    assert loaded(tmp_path, 'service.web.run = "x"').files == own
+    text = 'service.web = { run = "x", dir = "${WHERE:-.}" }'
+    assert loaded(tmp_path, text).files == (*own, tmp_path / ".env")
+    assert loaded(tmp_path, text, environ={"WHERE": "."}).files == own

@@ -392,7 +392,7 @@ def test_nothing_is_recalled_while_procwatch_stops() -> None:
         ),
         (
             Notice("config_rejected", reason="watch.toml:3:1: unknown key"),
-            "the configuration is wrong: watch.toml:3:1: unknown key",
+            "watch.toml:3:1: unknown key",
         ),
     ],
 )  # fmt: skip

@@ -44,8 +44,9 @@ _PROCFILE_KEY = ("project", "procfile")
 class Loaded:
     """A project and what it was made from.
 
-    `files` have been read, and a change of one can change the project. `document` is watch.toml as understood, with
-    every default, `expanded` the same with its variables replaced. `answers` are those of the disk and the environment.
+    A change of one of `files` can change the project: they have been read, or would have been. `document` is watch.toml
+    as understood, with every default, `expanded` the same with its variables replaced. `answers` are those of the disk
+    and the environment.
     """
 
     project: Project
@@ -95,12 +96,18 @@ def load(
             loaded = _load(request, path.parent, Findings(Layers(())), {"project": {"procfile": path.name}})
         else:
             loaded = _load(request, path.parent, _read(request, path))
+            loaded = replace(loaded, files=tuple(dict.fromkeys((path, local_of(path), *loaded.files))))
     return replace(loaded, answers=answers)
+
+
+def local_of(path: Path) -> Path:
+    """The watch.local.toml that belongs to a watch.toml, whether it is there or not."""
+    return path.with_name(f"{path.stem}.local{path.suffix}")
 
 
 def _read(request: _Request, path: Path) -> Findings:
     """watch.toml and, if there is one, the watch.local.toml beside it, with what is wrong if it is not TOML."""
-    local = path.with_name(f"{path.stem}.local{path.suffix}")
+    local = local_of(path)
     sources: list[Source] = []
     problems: list[Problem] = []
     for each in (path, local) if is_there(local) else (path,):
@@ -164,10 +171,10 @@ def _understand(request: _Request, folder: Path, document: Document, findings: F
     # A default one that is not there may come later: then it must not be named.
     facts |= {"env_file": list(made.env_files)} if variables.read else {}
     whole, all_expanded = (filled(effective(each, procfile), facts) for each in (document, expanded))
-    files = [source.path for source in findings.layers.sources]
-    files += [procfile.text.path] if procfile else []
+    files = [procfile.text.path] if procfile else []
+    files += [folder / name for name in variables.env_files] if variables.asked_files else []
     warnings = _warnings(made, folder, procfile, findings)
-    return Loaded(made, warnings, (*files, *variables.read), whole, all_expanded, findings.layers)
+    return Loaded(made, warnings, tuple(files), whole, all_expanded, findings.layers)
 
 
 def _expand_and_check(document: Document, variables: Variables, findings: Findings) -> tuple[Document, Document]:

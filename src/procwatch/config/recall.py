@@ -60,15 +60,16 @@ class Request:
 
 @frozen
 class Declared:
-    """A project, what to warn of, and the files that it was read from.
+    """A project, what to warn of, and the files that it was read from, or would have been if they were there.
 
-    `answers` is what it depends on, where that is still to be remembered; None: it was recalled.
+    `answers` is what it depends on. `is_recalled`: it need not be remembered.
     """
 
     project: model.Project
     warnings: tuple[Problem, ...]
     files: tuple[Path, ...]
-    answers: Mapping[Question, Answer] | None = None
+    answers: Mapping[Question, Answer]
+    is_recalled: bool = False
 
 
 def declared(request: Request) -> Declared:
@@ -87,6 +88,13 @@ def last_project(request: Request) -> model.Project | None:
         project = _made(json.loads(content))[0]
         return project if isinstance(project, model.Project) else None
     return None
+
+
+def read_again(request: Request, before: Declared) -> Declared | None:
+    """The project of now; None if nothing that it depends on is another. A ConfigError as of `load`."""
+    if ask_again(before.answers, request.environ) == before.answers:
+        return None
+    return _read(request)
 
 
 def problem(request: Request, path: tuple[str, ...], message: str) -> Problem:
@@ -129,7 +137,7 @@ def _recall(request: Request) -> Declared | None:
         answers = ask_again([(kind, subject) for kind, subject in json.loads(questions)], request.environ)
         if seal == _seal(request, answers, content):
             project, warnings, files = _made(json.loads(content))
-            return Declared(project, warnings, tuple(map(Path, files)))
+            return Declared(project, warnings, tuple(map(Path, files)), answers, is_recalled=True)
     return None
 
 
@@ -150,7 +158,7 @@ def remember(request: Request, known: Declared) -> None:
     The folder `.procwatch` must be there, and nobody else may be doing the same: whoever calls this has the lock.
     """
     folder = Path(known.project.folder) / FOLDER
-    if known.answers is None:
+    if known.is_recalled:
         return
     content = _text((known.project, known.warnings, tuple(map(str, known.files))))
     questions = json.dumps(list(known.answers)).encode()

@@ -27,7 +27,8 @@ _ENV_FILE = ("project", "env_file")
 class Variables:
     """The variables of a project; what is wrong with project.env and project.env_file is reported while they are made.
 
-    `env_files` are the project's, relative to its folder; `read` are those that are there. `expanded` are the values of
+    `env_files` are the project's, relative to its folder; `read` are those that are there. `asked_files`: some variable
+    was looked for in them, found or not. `expanded` are the values of
     project.env and project.env_file that need no more expanding, by their place in the document.
     """
 
@@ -37,6 +38,7 @@ class Variables:
         env = table.get("env", {})
         self.env_files: tuple[str, ...] = ()
         self.read: tuple[Path, ...] = ()
+        self.asked_files = False
         self.expanded: dict[KeyPath, object] = {}
         self._folder = folder
         self._environ = environ
@@ -69,11 +71,13 @@ class Variables:
             return self._project[name]
         if name in self._faulty or (self._is_partial and name not in self._files):
             raise KnownFaultError
+        self.asked_files = True
         return self._files.get(name)
 
     @property
     def port(self) -> str | None:
         """PORT as foreman sees it: the env file's comes first."""
+        self.asked_files = True
         layers = (self._files, self._environ, self._project)
         return next((values["PORT"] for values in layers if "PORT" in values), None)
 

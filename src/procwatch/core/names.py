@@ -6,6 +6,7 @@ Rule 1: an unknown name is a UsageError that names the nearest known one.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Literal
 
 from procwatch.core.model import Project
@@ -48,6 +49,17 @@ def to_start(project: Project, words: Iterable[str]) -> tuple[str, ...]:
         return project.default
     builds = [build.name for build in project.builds.values() if not build.manual]
     return (*builds, *(service.name for service in project.services.values() if service.autostart))
+
+
+def still_to_start(project: Project, words: Iterable[str]) -> tuple[str, ...]:
+    """The same for a project that has changed since: words that it does not know any more stand for nothing."""
+    if not (words := tuple(words)):
+        return to_start(project, ())
+    found: dict[str, None] = {}
+    for word in words:
+        with suppress(UsageError):
+            found.update(dict.fromkeys(services(project, (word,))))
+    return tuple(found)
 
 
 def _members(project: Project, word: str, kind: Kind) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from procwatch.core.messages import Notice
-from procwatch.core.model import Project, Terminal
+from procwatch.core.model import LogPolicy, Project, Terminal
 from procwatch.frozen import frozen
 from procwatch.output.channel import Channel
 from procwatch.output.events import as_json
@@ -61,7 +61,7 @@ class Console:
         log_folder: Path,
     ) -> None:
         self._look = look
-        self._log_policies = {unit.name: unit.log for unit in project.units.values()}
+        self._log_policies: dict[str, LogPolicy | None] = {}
         self._loop = loop
         self._told: deque[str] = deque()
         self.logs = Logs(log_folder, self._tell_soon)
@@ -69,20 +69,34 @@ class Console:
         self.rings: dict[str, Ring] = {}
         fd = 2 if look.as_json else 1
         self.color = wants_color(environ, terminal=is_terminal(fd))
-        prefixes = Prefixes(project.units.values(), color=self.color)
-        self.screen = Screen(fd, prefixes)
-        self._events = Screen(1, prefixes) if look.as_json else None
+        self._prefixes = Prefixes(color=self.color)
+        self.screen = Screen(fd, self._prefixes)
+        self._events = Screen(1, self._prefixes) if look.as_json else None
         self._silent = look.as_json and not self.screen.terminal
         self._reporter = Reporter(self._say, time.monotonic, loop.call_later, look.verbosity, color=self.color)
         self.screen.on_output = self._reporter.printed
         self._told_holds: dict[str, str] = {}
         self._affected: frozenset[str] = frozenset()
+        self._declare(project)
+
+    def _declare(self, project: Project) -> None:
+        """Names, colours and log files; those of units that are gone are kept for their last words."""
+        self._log_policies |= {unit.name: unit.log for unit in project.units.values()}
+        self._prefixes.declare(project.units.values())
+
+    def use(self, project: Project) -> None:
+        """Go by a changed project: for processes that begin from now on. ProcwatchError as `begin`."""
+        self._declare(project)
+        self._begin_logs()
 
     def begin(self) -> None:
         """Have what is needed to write; ProcwatchError where the system refuses it."""
         for screen in (self._events, self.screen):
             if screen is not None:
                 screen.begin()
+        self._begin_logs()
+
+    def _begin_logs(self) -> None:
         if any(self._log_policies.values()):
             self.logs.begin()
 

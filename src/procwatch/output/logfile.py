@@ -58,12 +58,12 @@ class Before:
 
 
 class LogFile:
-    """`path`, and beside it `path.1` (the newest of the old ones) to `path.KEEP`."""
+    """`path`, and beside it `path.1` (the newest of the old ones) to `path.KEEP`; `policy` may be replaced."""
 
     def __init__(self, path: Path, policy: LogPolicy) -> None:
         self.path = path
         self.mark = Mark()
-        self._policy = policy
+        self.policy = policy
         self._fd = -1
         self._inode = 0
         self._size = 0
@@ -83,7 +83,7 @@ class LogFile:
         goal = self.mark.lines + lines
         while start < len(data):
             self._make_ready()
-            count = cut(data, start, self._policy.max_bytes, self._size, self._line_bytes)
+            count = cut(data, start, self.policy.max_bytes, self._size, self._line_bytes)
             if count:
                 self._write(data, start, start + count, goal)
                 start += count
@@ -189,16 +189,17 @@ class LogFile:
 
     def _rotate(self) -> None:
         """Give every file the next number; the last one goes."""
+        keep = self.policy.keep
         with self._lock:
-            oldest = self._path(self._policy.keep)
+            oldest = self._path(keep)
             self._forget(_inode_of(oldest))
-            if self._policy.keep == 0:
+            if keep == 0:
                 oldest.unlink()
-            for number in range(self._policy.keep - 1, -1, -1):
+            for number in range(keep - 1, -1, -1):
                 with suppress(FileNotFoundError):
                     self._path(number).rename(self._path(number + 1))
         self.close()
-        number = self._policy.keep + 1
+        number = keep + 1
         while _inode_of(self._path(number)):  # what an earlier, larger `keep` has left
             self._path(number).unlink()
             number += 1
@@ -245,7 +246,7 @@ class LogFile:
 
     def _find(self, one: _Stretch) -> int:
         """Open the file that holds a stretch, under whatever number it has now; -1: it has gone."""
-        for number in range(self._policy.keep + 1):
+        for number in range(self.policy.keep + 1):
             try:
                 fd = os.open(self._path(number), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
             except OSError:

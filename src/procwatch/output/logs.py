@@ -67,6 +67,7 @@ class Logs:
         """The log of a unit (its full name); no file is made before there is something to write."""
         if name not in self._logs:
             self._logs[name] = Log(self, name, LogFile(self._folder / f"{name}.log", policy), self._tell)
+        self._logs[name].file.policy = policy
         return self._logs[name]
 
     def put(self, log: Log, item: _Block | Callable[[], None]) -> bool:

@@ -58,17 +58,24 @@ class Prefixes:
     own beats that.
     """
 
-    def __init__(self, units: Iterable[Named], *, color: bool, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, units: Iterable[Named] = (), *, color: bool, now: Callable[[], float] = time.time) -> None:
         self._color = color
         self._now = now
         self._palette = tuple(islice(colour.get_colours(), _HUES))
-        self._styles: dict[str, str] = {OWN_NAME: _OWN_STYLE}
+        self._styles: dict[str, str] = {}
         self._places: dict[str, int] = {}
-        for unit in units:
-            self._register(unit.short, unit.color)
-        self._width = max(len(name) for name in (OWN_NAME, *self._places))
         self._second = -1
         self._made: dict[str, bytes] = {}
+        self.declare(units)
+
+    def declare(self, units: Iterable[Named]) -> None:
+        """These are the units from now on; the colours of those that were there before stay theirs."""
+        styles = {OWN_NAME: _OWN_STYLE}
+        for unit in units:
+            self._register(styles, unit.short, unit.color)
+        self._styles = styles
+        self._width = max(map(len, styles))
+        self._made.clear()
 
     def of(self, name: str) -> bytes:
         """The prefix of `name` (a short one) at this moment."""
@@ -79,7 +86,7 @@ class Prefixes:
         made = self._made.get(name)
         if made is None:
             if name not in self._styles:
-                self._register(name, None)
+                self._register(self._styles, name, None)
             made = self._made[name] = self._make(name, self._styles[name], now_s)
         return made
 
@@ -91,12 +98,12 @@ class Prefixes:
         """The prefix of procwatch's own lines; from any thread."""
         return self._make(OWN_NAME, _OWN_ERROR_STYLE if error else _OWN_STYLE, self._now())
 
-    def _register(self, name: str, override: str | None) -> None:
+    def _register(self, styles: dict[str, str], name: str, override: str | None) -> None:
         place = self._places.setdefault(name, len(self._places))
         if override is not None:
-            self._styles[name] = _code(override)
+            styles[name] = _code(override)
         else:
-            self._styles.setdefault(name, self._palette[place % len(self._palette)])
+            styles.setdefault(name, self._palette[place % len(self._palette)])
 
     def _make(self, name: str, style: str, now_s: float) -> bytes:
         clock = time.strftime("%H:%M:%S", time.localtime(now_s))

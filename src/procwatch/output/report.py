@@ -119,7 +119,10 @@ class Reporter:
         self._summary.note(notice)
         if notice.event in sentences.URGENT:
             self._summary.tell()
-            self._warn(sentences.of(notice))
+            # What is wrong with the configuration is told as at a start: each line by itself.
+            lines = sentences.of(notice).split("\n") if notice.event == "config_rejected" else [sentences.of(notice)]
+            for line in lines:
+                self._warn(line)
             self._failures.note(notice)
         elif notice.event == "stopping":
             self._stop()
@@ -332,14 +335,15 @@ class _Failures:
         self._ended = False
 
     def forget(self, notice: Notice) -> None:
-        """A success ends it; while it runs again, its next outcome is what counts."""
+        """A success ends it, and another definition; while it runs again, its next outcome is what counts."""
         name = notice.name or ""
         if notice.event == "build_started":
             self._running.add(name)
         elif notice.event in {"build_succeeded", "build_failed", "build_cancelled"}:
             self._running.discard(name)
-        if notice.event in {"build_succeeded", "build_fixed"}:
-            self._standing.pop(name, None)
+        over = (name,) if notice.event in {"build_succeeded", "build_fixed"} else ()
+        for each in notice.names if notice.event == "config_reloaded" else over:
+            self._standing.pop(each, None)
             if not self._standing:
                 self._timer.cancel()
 

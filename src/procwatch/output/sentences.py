@@ -88,8 +88,9 @@ def _how_cancelled(notice: Notice) -> str:
     return "ended for nothing" if (notice.reason or "").startswith("outdated") else "stopped"
 
 
-def _config(what: str) -> Callable[[Notice], str]:
-    return lambda notice: f"{notice.name or 'the configuration'} {what}{_why(notice)}{_then(notice.effect)}"
+def _refused(notice: Notice) -> str:
+    """The problems, in lines as at a start, then what follows from them."""
+    return "\n".join(filter(None, (notice.reason or "the configuration is wrong", notice.effect)))
 
 
 def _not_ready(notice: Notice) -> str:
@@ -146,8 +147,8 @@ _SENTENCES: Mapping[EventName, Callable[[Notice], str]] = MappingProxyType(
         "crash_loop": _because("keeps crashing"),
         "build_loop": _loop,
         "limit_exceeded": _because("is over its limit"),
-        "config_reloaded": _config("was read again"),
-        "config_rejected": _config("is wrong"),
+        "config_reloaded": lambda notice: f"the configuration was read again{_then(notice.effect)}",
+        "config_rejected": _refused,
         "stopping": lambda _notice: "stopping",
     }
 )

@@ -48,11 +48,13 @@ class Engine(Protocol):
 class Commands:
     """Answers requests. `ended` is set when everything has been stopped, and another procwatch can be started.
 
-    `take_in`: returns when all edits until now have been told to the engine.
+    `take_in`: returns when all edits until now have been told to the engine. `reload`: reads the configuration again,
+    and says what changes by it.
     """
 
     def __init__(self, engine: Engine, chronicle: Chronicle, ended: asyncio.Event, rings: Mapping[str, Ring]) -> None:
         self.take_in: Callable[[], Awaitable[None]] | None = None
+        self.reload: Callable[[], Awaitable[str]] | None = None
         self._engine = engine
         self._chronicle = chronicle
         self._wishes: set[_Wish] = set()
@@ -62,7 +64,7 @@ class Commands:
             "hello": self._hello, "status": self._status, "why": self._why, "start": self._start, "stop": self._stop,
             "restart": self._restart, "build": self._build, "wait": self._wait, "pause": self._pause,
             "resume": self._resume, "events": self._events, "follow": self._follow, "shutdown": self._shutdown,
-            "logs": self._logs,
+            "logs": self._logs, "reload": self._reload,
         }  # fmt: skip
         engine.watch_plans(self._planned)
 
@@ -175,6 +177,11 @@ class Commands:
         params.end()
         self._engine.tell(msg.PauseAsked(chosen, paused))
         return {"names": list(chosen)}
+
+    async def _reload(self, params: Params, _caller: Caller) -> object:
+        params.end()
+        assert self.reload is not None
+        return {"changed": await self.reload()}
 
     async def _shutdown(self, params: Params, _caller: Caller) -> object:
         waits = params.flag("wait", default=True)

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from procwatch.core import messages as msg
@@ -21,7 +23,9 @@ from procwatch.core.state import State
 from procwatch.core.verdict import Moment
 from procwatch.errors import ProcwatchError
 from procwatch.output.worker import NO_THREAD
+from procwatch.runtime.effects import Surroundings
 from procwatch.runtime.hooks import Hooks
+from procwatch.runtime.inputs import Inputs
 from procwatch.runtime.instances import Instances
 from procwatch.runtime.outputs import Outputs
 from procwatch.runtime.parts import Parts
@@ -50,6 +54,8 @@ class Engine:
         self._tasks: set[asyncio.Task[None]] = set()
         # The run of each build, and the pre_start of each service: what can be asked to stop.
         self._stoppable: dict[str, asyncio.Task[None]] = {}
+        # What comes with each `ProjectChanged` on the queue.
+        self._renewed: deque[Inputs] = deque()
         self._exit_code: int | None = None
         self._hurried = False
         self._killing = False
@@ -61,6 +67,11 @@ class Engine:
     def tell(self, event: msg.Event) -> None:
         """Put an event on the queue; to be called in the loop's thread."""
         self._queue.put_nowait(event)
+
+    def renew(self, event: msg.ProjectChanged, inputs: Inputs) -> None:
+        """Go by another project; `inputs` are of that."""
+        self._renewed.append(inputs)
+        self.tell(event)
 
     def stop(self, exit_code: int) -> None:
         """End everything in order: somebody waits for it, so hooks that only tell are not let finish."""
@@ -114,6 +125,9 @@ class Engine:
         now_s = self._parts.clock()
         made = plan(self._parts.project, self.state, event, now_s)
         self.state = made.state
+        if isinstance(event, msg.ProjectChanged):
+            self._parts.inputs = self._renewed.popleft()
+        self._parts.use(made.project)
         checks: list[msg.CheckInputs] = []
         for action in made.actions:
             if isinstance(action, msg.Notice):
@@ -221,34 +235,21 @@ class Engine:
     async def _check(self, actions: list[msg.CheckInputs]) -> None:
         """Read in a thread: it takes as long as the disk does."""
         checked: asyncio.Future[list[msg.InputsChecked]] = asyncio.get_running_loop().create_future()
+        read = [partial(_read, action, self._parts.inputs, self._parts.surroundings) for action in actions]
         with suppress(RuntimeError):  # no further thread can be had: one of those that there are does this too
-            self._readers.submit(self._read_for, actions, checked)
+            self._readers.submit(self._read_for, read, checked)
         for event in await checked:
             self.tell(event)
 
-    def _read_for(self, actions: list[msg.CheckInputs], checked: asyncio.Future[list[msg.InputsChecked]]) -> None:
+    def _read_for(
+        self, read: Sequence[Callable[[], msg.InputsChecked]], checked: asyncio.Future[list[msg.InputsChecked]]
+    ) -> None:
         try:
-            result = [self._read(action) for action in actions]
+            result = [one() for one in read]
         except Exception as error:  # it is the loop's to tell
             checked.get_loop().call_soon_threadsafe(_settle, checked, error)
         else:
             checked.get_loop().call_soon_threadsafe(_settle, checked, result)
-
-    def _read(self, action: msg.CheckInputs) -> msg.InputsChecked:
-        checked = self._parts.inputs.check(action.name)
-        found = (checked.digest, checked.changed, checked.touched, self._why_not_startable(action.name))
-        return msg.InputsChecked(action.name, action.check, *found)
-
-    def _why_not_startable(self, name: str) -> str | None:
-        """Why a service could not be started now, known before anything is stopped for it: its env file has gone."""
-        service = self._parts.project.services.get(name)
-        if service is None:
-            return None
-        try:
-            self._parts.surroundings.launch(service, 0)
-        except ProcwatchError as error:
-            return str(error)
-        return None
 
     # --- builds ------------------------------------------------------------------------------------------------------
 
@@ -267,6 +268,24 @@ class Engine:
             outcome = msg.Failed(refused(error))
         self._parts.store.drop_changed(action.name, action.run)
         self.tell(msg.BuildFinished(action.name, action.run, outcome, self._parts.clock() - since_s))
+
+
+def _read(action: msg.CheckInputs, inputs: Inputs, surroundings: Surroundings) -> msg.InputsChecked:
+    checked = inputs.check(action.name)
+    problem = _why_not_startable(action.name, surroundings)
+    return msg.InputsChecked(action.name, action.check, checked.digest, checked.changed, checked.touched, problem)
+
+
+def _why_not_startable(name: str, surroundings: Surroundings) -> str | None:
+    """Why a service could not be started now, known before anything is stopped for it: its env file has gone."""
+    service = surroundings.project.services.get(name)
+    if service is None:
+        return None
+    try:
+        surroundings.launch(service, 0)
+    except ProcwatchError as error:
+        return str(error)
+    return None
 
 
 def _readers() -> ThreadPoolExecutor:

@@ -37,7 +37,8 @@ _LOSSES_WITHIN_S = 10.0
 class Listener:
     """What the feed calls, always in its own thread: `failed` is for a fault that ended it.
 
-    `looked`: all that had happened when `look` was called has been found, and handed to `found`.
+    `looked`: all that had happened when `look` was called has been found, and handed to `found`. `renewed`: what `use`
+    has given is gone by, and every folder of it is watched.
     """
 
     armed: Callable[[], None]
@@ -45,6 +46,16 @@ class Listener:
     tell: Callable[[str], None]
     failed: Callable[[Exception], None]
     looked: Callable[[], None]
+    renewed: Callable[[], None]
+
+
+@frozen
+class _Next:
+    """What to go by from now on."""
+
+    inputs: Inputs
+    engine: Engine | None
+    poll_s: float | None
 
 
 class Feed:
@@ -65,6 +76,7 @@ class Feed:
         self._sweep_took_s = 0.0
         self._is_stopping = threading.Event()
         self._is_asked = threading.Event()
+        self._next: _Next | None = None
         self._thread = threading.Thread(target=self._run, name="procwatch-watch", daemon=True)
 
     def start(self) -> None:
@@ -74,6 +86,14 @@ class Feed:
     def look(self) -> None:
         """Look at everything now, whatever the engine has told; then `looked` is called."""
         self._is_asked.set()
+        self._engine.wake()
+
+    def use(self, inputs: Inputs, engine: Engine | None, poll_s: float | None) -> None:
+        """Go by these from now on; without an `engine` by the one that there is. Then `renewed` is called.
+
+        To be called again only after that.
+        """
+        self._next = _Next(inputs, engine, poll_s)
         self._engine.wake()
 
     def stop(self) -> None:
@@ -108,12 +128,26 @@ class Feed:
             return
         if events.places:
             self._take(self._inputs.look(events))
+        if self._next is not None:
+            self._renew(self._next)
         if self._is_asked.is_set():
             self._is_asked.clear()
             self._sweep()
             self._listener.looked()
         elif self._sweep_at_s is not None and time.monotonic() >= self._sweep_at_s:
             self._sweep()
+
+    def _renew(self, given: _Next) -> None:
+        """Look with the new rules at what has changed since the last look with the old ones, and watch by them."""
+        self._next = None
+        self._inputs = given.inputs
+        if given.engine is not None:
+            self._engine.close()
+            self._engine, self._armed = given.engine, frozenset()
+            self._asked_poll_s = self._poll_s = given.poll_s
+        self._take(self._inputs.sweep())
+        self._arm()
+        self._listener.renewed()
 
     def _take(self, seen: Seen) -> None:
         """Hand on what was seen, follow new folders, and see to it that everything is looked at once more."""
@@ -143,7 +177,7 @@ class Feed:
         self._sweep_at_s = max(wanted_s, self._swept_s + self._sweep_took_s / share)
 
     def _wait_s(self) -> float | None:
-        if self._is_asked.is_set():
+        if self._is_asked.is_set() or self._next is not None:
             return 0.0
         return None if self._sweep_at_s is None else max(0.0, self._sweep_at_s - time.monotonic())
 

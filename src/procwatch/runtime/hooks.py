@@ -12,6 +12,7 @@ from procwatch.core import messages as msg
 from procwatch.core.model import Exit, Service
 from procwatch.errors import ProcwatchError
 from procwatch.runtime.assigned import Occasion
+from procwatch.runtime.effects import Surroundings
 from procwatch.runtime.outputs import Outputs
 from procwatch.runtime.parts import Loop, Parts
 from procwatch.runtime.program import refused
@@ -35,23 +36,27 @@ class Hooks:
         """`pre_start`, which answers how it ended; one that is stopped does not answer."""
         self._outputs.forget_pre_start(action.name)
         with suppress(asyncio.CancelledError):  # stopped: nobody waits for the answer
-            self._tell(msg.HookFinished(action.name, action.run, await self._run(action)))
+            self._tell(msg.HookFinished(action.name, action.run, await self._run(action, self._parts.surroundings)))
 
-    async def inform(self, action: msg.RunHook) -> None:
-        """A hook whose end decides nothing; a failure is told. Does nothing where there is no such hook."""
-        if self._is_closed or not self._parts.project.units[action.name].hooks.get(action.hook):
+    async def inform(self, action: msg.RunHook, surroundings: Surroundings | None = None) -> None:
+        """A hook whose end decides nothing; a failure is told. Does nothing where there is no such hook.
+
+        `surroundings`: those that the instance was started with, whose hook it is.
+        """
+        surroundings = surroundings or self._parts.surroundings
+        if self._is_closed or not surroundings.project.units[action.name].hooks.get(action.hook):
             return
         with suppress(asyncio.CancelledError):  # procwatch ends, and has stopped it
-            ended = await self._run(action)
+            ended = await self._run(action, surroundings)
             if not ended.ok:
                 self._parts.world.report(f"{action.name}: hook {action.hook} failed ({ended.words})")
 
-    async def _run(self, action: msg.RunHook) -> Exit:
-        unit = self._parts.project.units[action.name]
+    async def _run(self, action: msg.RunHook, surroundings: Surroundings) -> Exit:
+        unit = surroundings.project.units[action.name]
         occasion = Occasion(action.name, action.run, action.changed, action.hook, action.exit, action.duration_s)
         limit_s = HOOK_LIMIT_S if isinstance(unit, Service) or unit.timeout_s is None else unit.timeout_s
         try:
-            steps = self._parts.surroundings.hook_steps(unit, occasion)
+            steps = surroundings.hook_steps(unit, occasion)
             return await run_hook(steps, lambda hook: self._outputs.of_hook(unit, hook), self._parts.forest, limit_s)
         except ProcwatchError as error:
             return refused(error)

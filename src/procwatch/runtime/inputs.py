@@ -90,6 +90,20 @@ class Inputs:
         self._unreadable: dict[str, None] = {}
         self._told: set[str] = set()
 
+    def renewed(self, project: Project, definitions: Iterable[Path]) -> Inputs:
+        """The same for a project that has been read again: what is known of files and their content goes on.
+
+        The first `sweep` tells what has changed since the last look of this one.
+        """
+        made = Inputs(project, definitions)
+        for name in self._memories.keys() - made._units:
+            self._memories.pop(name, None)
+        made._fingerprints, made._memories = self._fingerprints, self._memories
+        made._unreadable, made._told = self._unreadable, self._told
+        made._locks = {name: self._locks.get(name, lock) for name, lock in made._locks.items()}
+        made._territory.follow(self._territory)
+        return made
+
     # --- events ------------------------------------------------------------------------------------------------------
 
     def readers(self, paths: Iterable[str | Path]) -> Readers:
@@ -145,7 +159,7 @@ class Inputs:
                 touched.setdefault(name, []).append(path)
             for name in meant:
                 readers.setdefault(name, []).append(path)
-            if self._definitions.reads(path) and not meant:  # an env file is read again for whom it concerns
+            if self._definitions.reads(path):
                 definitions.add(path)
             if meant or served or path in definitions:
                 concerned.append(path)

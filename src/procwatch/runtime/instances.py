@@ -1,6 +1,7 @@
 """Start, signal and stop the instances of services: one record each, from the start until its end has been told.
 
 Rule 1: a service has one instance at a time; the end of one that was asked to stop is told after `post_stop`.
+Rule 2: an instance is stopped as it was started, with the hooks of then, whatever the configuration says by now.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from procwatch.core import messages as msg
 from procwatch.core.model import Exit
 from procwatch.errors import ProcwatchError
 from procwatch.runtime import instance as life
+from procwatch.runtime.effects import Surroundings
 from procwatch.runtime.health import watch_health
 from procwatch.runtime.hooks import Hooks
 from procwatch.runtime.outputs import Outputs
@@ -36,6 +38,7 @@ class _Running:
     number: int
     task: asyncio.Task[Any]
     since_s: float
+    surroundings: Surroundings
     launch: life.Launch | None = None
     process: Process | None = None
     health: asyncio.Task[None] | None = None
@@ -56,16 +59,23 @@ class Instances:
         self._tell = loop.tell
         self._spawn = loop.spawn
         self._running: dict[str, _Running] = {}
+        # What the newest instance of each service was started with.
+        self._started_with: dict[str, Surroundings] = {}
 
     async def run(self, action: msg.StartInstance) -> None:
         """Start an instance and follow it to its end. Cancelling stops it by its policy."""
-        service = self._parts.project.services[action.name]
+        surroundings = self._parts.surroundings
+        if action.again:
+            surroundings = self._started_with.get(action.name, surroundings)
+        self._started_with[action.name] = surroundings
+        service = surroundings.project.services[action.name]
         task = asyncio.current_task()
         assert task is not None
-        self._running[action.name] = one = _Running(action.name, action.instance, task, self._parts.clock())
+        one = _Running(action.name, action.instance, task, self._parts.clock(), surroundings)
+        self._running[action.name] = one
         sink = self._outputs.of_step(service, "run")
         try:
-            one.launch = launch = self._parts.surroundings.launch(service, action.instance)
+            one.launch = launch = surroundings.launch(service, action.instance)
         except ProcwatchError as error:
             self._ended(one, refused(error))
             return
@@ -83,12 +93,12 @@ class Instances:
         one.is_stopped = True
         _let_alone(one)
         try:
-            await self._hook(action, "pre_stop")
+            await self._hook(one, action, "pre_stop")
             if not one.is_ending:
                 one.task.cancel()
-            with self._patience.waiting(one.name, self._parts.project.services[one.name].stop):
+            with self._patience.waiting(one.name, one.surroundings.project.services[one.name].stop):
                 await asyncio.wait([one.task])
-            await self._hook(action, "post_stop", *(one.end or ()))
+            await self._hook(one, action, "post_stop", *(one.end or ()))
         finally:
             one.is_stopped = False
             self._tell_end(one)
@@ -100,9 +110,15 @@ class Instances:
             self._parts.world.report(f"{action.name} could not be sent {action.signal}: it has ended")
 
     async def _hook(
-        self, action: msg.StopInstance, hook: str, ended: Exit | None = None, lived_s: float | None = None
+        self,
+        one: _Running,
+        action: msg.StopInstance,
+        hook: str,
+        ended: Exit | None = None,
+        lived_s: float | None = None,
     ) -> None:
-        await self._hooks.inform(msg.RunHook(action.name, hook, action.instance, ended, lived_s, action.changed))
+        run = msg.RunHook(action.name, hook, action.instance, ended, lived_s, action.changed)
+        await self._hooks.inform(run, one.surroundings)
 
     def _reported(self, one: _Running, report: life.Report) -> None:
         match report:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from procwatch.core import messages as msg
 from procwatch.core.model import Project, Terminal
-from procwatch.frozen import frozen
 from procwatch.runtime.effects import Surroundings
 from procwatch.runtime.inputs import Inputs
 from procwatch.runtime.spawn import Sink
@@ -40,9 +40,9 @@ class World(Protocol):
         """A line for the user that is no event."""
 
 
-@frozen
+@dataclass(slots=True)
 class Parts:
-    """What the engine works with."""
+    """What the engine works with. It alone replaces `surroundings` and `inputs`, when the project is another."""
 
     surroundings: Surroundings
     inputs: Inputs
@@ -55,6 +55,11 @@ class Parts:
     def project(self) -> Project:
         """What is run."""
         return self.surroundings.project
+
+    def use(self, project: Project) -> None:
+        """Go by this project from now on; who has the old surroundings keeps them."""
+        if project is not self.project:
+            self.surroundings = replace(self.surroundings, project=project)
 
 
 class Loop(Protocol):

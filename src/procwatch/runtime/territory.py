@@ -55,7 +55,12 @@ class Territory:
         self._generations: dict[str, int] = {}
         self._spots: dict[str, list[tuple[str, frozenset[str] | None]]] = {}
         self._watched: frozenset[WatchedFolder] = frozenset()
-        self._top = ""
+        self._top: str | None = None  # it has not looked yet
+        self._before: Territory | None = None
+
+    def follow(self, before: Territory) -> None:
+        """Take the place of another one: the first look tells what has changed since the last look of that one."""
+        self._before = before if before._top is not None else before._before
 
     @property
     def denied(self) -> Mapping[str, str]:
@@ -79,10 +84,22 @@ class Territory:
             changes = Changes()
             self._top = self._start()
             found = Found() if not self._rules else Walk(self._place, self._rules).run(self._top)
+            if self._before is not None:
+                self._inherit(self._before, found)
+                self._before = None
             self._compare(self._found.files, found.files, changes)
             self._found = found
             self._index(changes)
             return changes
+
+    def _inherit(self, before: Territory, found: Found) -> None:
+        """Know what that one knew. What only the rules of this one take in is no news."""
+        with before._lock:
+            self._found.files = dict(before._found.files)
+            self._generations = dict(before._generations)
+            for path, signature in found.files.items():
+                if path not in self._found.files and not any(rules.reads(path) for rules in before._rules):
+                    self._found.files[path] = signature
 
     def look(self, events: Events) -> Changes:
         """Look at the places, absolute real paths, at which something happened."""

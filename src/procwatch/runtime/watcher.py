@@ -43,6 +43,7 @@ class Watcher:
             tell=lambda line: self._in_loop(report, line),
             failed=lambda error: self._in_loop(self._on_fault, error),
             looked=lambda: self._in_loop(self._on_looked),
+            renewed=lambda: self._in_loop(self._on_renewed),
         )
         self._feed = Feed(inputs, engine or engine_for(self._settings), listener, self._settings.poll_s)
         self._batch = Batch(self._settings)
@@ -51,6 +52,8 @@ class Watcher:
         # Those who wait for a look at everything, and those for whom that has come and a batch is still to end.
         self._looking: list[asyncio.Future[None]] = []
         self._looked: list[asyncio.Future[None]] = []
+        # Whoever has given it another project.
+        self._renewing: list[asyncio.Future[None]] = []
         self._is_armed = False
         self._is_stopped = False
         self._fault: Exception | None = None
@@ -79,11 +82,24 @@ class Watcher:
         self._feed.look()
         await taken
 
+    async def use(self, project: Project, inputs: Inputs) -> None:
+        """Go by a changed project; return when all of it is watched. No edit is lost on the way, and no batch."""
+        if self._loop is None or self._is_stopped:
+            return
+        before, after = self._settings, project.watch
+        is_same_engine = (before.engine, before.poll_s) == (after.engine, after.poll_s)
+        engine = None if is_same_engine else engine_for(after)
+        self._settings, self._inputs = after, inputs
+        renewed: asyncio.Future[None] = self._loop.create_future()
+        self._renewing.append(renewed)
+        self._feed.use(inputs, engine, after.poll_s)
+        await renewed
+
     async def stop(self) -> None:
         """End the watching, and `batches` with it."""
         self._is_stopped = True
         self._news.set()
-        _release(self._looking + self._looked)
+        self._let_go()
         await asyncio.to_thread(self._feed.stop)
 
     async def _complete(self) -> bool:
@@ -138,9 +154,18 @@ class Watcher:
         self._looking = []
         self._news.set()
 
+    def _on_renewed(self) -> None:
+        _release(self._renewing)
+
     def _on_fault(self, error: Exception) -> None:
         self._fault = error
         self._news.set()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Nothing that somebody waits for comes any more."""
+        for waiting in (self._looking, self._looked, self._renewing):
+            _release(waiting)
 
     def _raise_fault(self) -> None:
         if self._fault is not None:
