@@ -16,8 +16,11 @@ def main() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     _open_missing()
     if _is_start(sys.argv[1:]):
+        from procwatch.runtime import detach
         from procwatch.runtime.guardian import stand_guard
 
+        if detach.is_asked(sys.argv[1:]):
+            detach.leave()
         stand_guard()
         gc.disable()  # for as long as nearly all that is made stays: `app` turns it on again
     from procwatch.entry import main as run

@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,8 @@ from procwatch.core.planner import initial, taking_part
 from procwatch.errors import ConfigError
 from procwatch.frozen import frozen
 from procwatch.options import Options
-from procwatch.output.console import Console, Look
-from procwatch.runtime import descriptors
+from procwatch.output.console import OWN_LOG, Console, Look
+from procwatch.runtime import descriptors, detach
 from procwatch.runtime.assigned import Assigner
 from procwatch.runtime.census import become_subreaper
 from procwatch.runtime.chronicle import Chronicle
@@ -30,9 +31,10 @@ from procwatch.runtime.configuration import Asked, Configuration, can_be_due
 from procwatch.runtime.effects import Surroundings
 from procwatch.runtime.engine import Engine
 from procwatch.runtime.gate import Gate
-from procwatch.runtime.guardian import is_orphan
+from procwatch.runtime.guardian import front_pid, is_orphan
 from procwatch.runtime.inputs import Inputs
 from procwatch.runtime.journal import Journal
+from procwatch.runtime.keys import Keys
 from procwatch.runtime.parts import Parts
 from procwatch.runtime.server import Server
 from procwatch.runtime.store import Store
@@ -75,7 +77,13 @@ class _Start:
     @property
     def chosen(self) -> frozenset[str]:
         """What takes part from the beginning (full names)."""
-        return taking_part(self.project, names.to_start(self.project, self.options.names))
+        wanted = names.to_start(self.project, self.options.names, self.excepted)
+        return taking_part(self.project, wanted, self.excepted)
+
+    @property
+    def excepted(self) -> frozenset[str]:
+        """What counts as there, though procwatch does not start it (full names)."""
+        return names.excepted(self.project, self.options.excepted)
 
     @property
     def is_watched(self) -> bool:
@@ -87,7 +95,7 @@ async def _run(request: Request, known: Declared, options: Options) -> int:
     start = _Start(request, known, options)
     chosen = start.chosen  # an unknown name is told before anything is done
     loop = asyncio.get_running_loop()
-    look = Look(options.as_json, options.verbosity, options.clear)
+    look = Look(options.as_json, options.verbosity, options.clear, options.detach)
     folder = Path(known.project.folder)
     console = Console(known.project, look, os.environ, loop, folder / FOLDER / "logs")
     store = Store(folder, console.report)
@@ -123,7 +131,7 @@ async def _supervise(start: _Start, chosen: frozenset[str], store: Store, consol
     chronicle = Chronicle(console)
     # A copy: each look at os.environ decodes what it finds, and every start takes all of it.
     surroundings = Surroundings(start.project, dict(os.environ), assigner, console.color)
-    state = initial(start.project, chosen, store.remembered(), watching=start.is_watched)
+    state = initial(start.project, chosen, store.remembered(), watching=start.is_watched, excepted=start.excepted)
     parts = Parts(surroundings, inputs, forest, store, chronicle)
     engine = Engine(state, parts)
     asked = Asked(start.request, start.options.names, start.options.watch)
@@ -133,10 +141,16 @@ async def _supervise(start: _Start, chosen: frozenset[str], store: Store, consol
     server.serve(commands.handle)
     _on_failures(engine)
     _on_signals(engine, forest)
+    keys = Keys(_keys(engine, console))
+    keys.open()
+    if start.options.detach:
+        console.leave_caller(f"runs in the background (process {front_pid()}); `procwatch stop` ends it")
+        detach.let_go(str(store.folder / "logs" / f"{OWN_LOG}.log"))
     watch = asyncio.create_task(_watch(start, configuration, inputs, engine, console))
     try:
         return await engine.run()
     finally:
+        keys.close()
         journal.close(left=any(tree.members for tree in forest.trees))
         watch.cancel()
         await asyncio.wait([watch])
@@ -198,6 +212,30 @@ def _on_signals(engine: Engine, forest: Forest) -> None:
     # A flood of signals fills the pipe that wakes the loop. Python's warning about that is made inside the signal
     # handler and can block on a lock that the main thread holds: seen, with a procwatch that hung for ever.
     signal.set_wakeup_fd(signal.set_wakeup_fd(-1), warn_on_full_buffer=False)
+
+
+def _keys(engine: Engine, console: Console) -> dict[bytes, Callable[[], None]]:
+    """What the keys of a foreground start do."""
+
+    def run_again() -> None:
+        moment = engine.moment()
+        builds = tuple(name for name in moment.state.builds if not moment.project.builds[name].manual)
+        wanted = tuple(name for name, state in moment.state.services.items() if state.wanted)
+        engine.tell(msg.BuildsAsked(builds) if builds else msg.ServicesAsked(wanted, "restart"))
+
+    def pause() -> None:
+        moment = engine.moment()
+        paused = not moment.state.paused
+        engine.tell(msg.PauseAsked(tuple(moment.project.units), paused))
+        console.say("paused: changes are collected; p goes on" if paused else "goes on")
+
+    def end() -> None:
+        if engine.moment().state.exit_code is None:
+            engine.stop(0)
+        else:
+            engine.kill_soon()
+
+    return {b"r": run_again, b"p": pause, b"c": console.screen.clear, b"q": end, b"\n": console.screen.blank}
 
 
 def _be_deaf(loop: asyncio.AbstractEventLoop) -> None:

@@ -55,7 +55,8 @@ def _project_options(command: Any) -> Any:
         "-e", "--env-file", "env_files", multiple=True, metavar="FILE",
         help="An env file to read instead of project.env_file; may be given more than once, the later one wins.",
     )  # fmt: skip
-    return _file_option(env(concurrency(command)))
+    found: Any = _file_option(env(concurrency(command)))
+    return found
 
 
 @click.group(context_settings=_CONTEXT, epilog=_EXIT_STATUS)
@@ -85,36 +86,46 @@ def _load(env_files: tuple[str, ...] = (), concurrency: str | None = None) -> An
 @cli.command(short_help="Run the project until Ctrl-C.")
 @click.argument("names", nargs=-1, metavar="[NAME]…")
 @_project_options
+@click.option("-d", "--detach", is_flag=True, help="Go on in the background as soon as it runs; `stop` ends it.")
+@click.option(
+    "--except", "excepted", multiple=True, metavar="NAME",
+    help="Leave this service or group out; what needs it treats it as there. May be given more than once.",
+)  # fmt: skip
 @click.option("--no-watch", "watch", is_flag=True, flag_value=False, default=True, help="Build once, do not watch.")
 @click.option("--clear", is_flag=True, help="Clear the screen at each batch of changes.")
 @click.option("--json", "as_json", is_flag=True, help="Print events, one JSON object a line, instead of output.")
 @click.option("-v", "--verbose", is_flag=True, help="Tell every event, also those that change nothing.")
 @click.option("-q", "--quiet", is_flag=True, help="Of procwatch's own lines only failures, crashes and errors.")
-def start(names: tuple[str, ...], env_files: tuple[str, ...], concurrency: str | None, **options: bool) -> int:
-    """Run the project in the foreground, until Ctrl-C.
+def start(names: tuple[str, ...], env_files: tuple[str, ...], concurrency: str | None, **options: Any) -> int:
+    """Run the project in the foreground, until Ctrl-C; with -d in the background, until `procwatch stop`.
 
     Builds run in the order of their needs; a service starts when its builds have succeeded and the services that it
     needs are ready. Then files are watched: a change runs the builds that watch it, and their services are moved to the
     new version when all have succeeded. With NAMEs (services or groups) only those and what they need take part.
 
     The first Ctrl-C (or SIGTERM, or closing the terminal) stops services in order, each with its signal and grace; the
-    second kills at once.
+    second kills at once. On a terminal these keys are heard: r runs all builds again (where there are none: restarts
+    all services), p pauses and goes on, c clears the screen, q quits.
 
     \b
     Examples:
       procwatch start                    everything
+      procwatch start -d                 in the background; own lines: .procwatch/logs/procwatch.log
+      procwatch start --except api       all but service.api, which you run yourself
       procwatch start api                service.api and what it needs
       procwatch start -c web=2,worker=3  as a Procfile, with replicas
       procwatch start --json             events for another program
     """
     if options["verbose"] and options["quiet"]:
         raise click.UsageError("-v and -q exclude each other")
+    if options["detach"] and options["as_json"]:
+        raise click.UsageError("-d and --json exclude each other; `procwatch events` prints the events of what runs")
     from procwatch.begin import start as begin
 
     verbosity = int(options["verbose"]) - int(options["quiet"])
     file = click.get_current_context().find_root().obj
     how = (options["watch"], options["clear"], options["as_json"], verbosity)
-    return begin(Options(names, file, env_files, concurrency, *how))
+    return begin(Options(names, file, env_files, concurrency, *how, options["detach"], options["excepted"]))
 
 
 @cli.command(short_help="Show what builds and services have printed.")

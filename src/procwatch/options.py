@@ -14,7 +14,7 @@ from procwatch.frozen import frozen
 
 @frozen
 class Options:
-    """What the command line asks of a start: `file` is -f, `env_files` -e, `concurrency` -c."""
+    """What the command line asks of a start: `file` is -f, `env_files` -e, `concurrency` -c, `excepted` --except."""
 
     names: tuple[str, ...] = ()
     file: Path | None = None
@@ -24,6 +24,8 @@ class Options:
     clear: bool = False
     as_json: bool = False
     verbosity: int = 0
+    detach: bool = False
+    excepted: tuple[str, ...] = ()
 
 
 @frozen
@@ -53,7 +55,7 @@ class LogOptions:
     prefix: bool = True
 
 
-_FLAGS = frozenset({"--no-watch", "--clear", "--json", "-v", "--verbose", "-q", "--quiet"})
+_FLAGS = frozenset({"--no-watch", "--clear", "--json", "-v", "--verbose", "-q", "--quiet", "-d", "--detach"})
 # With it set click answers a shell's question instead of running.
 _COMPLETION = "_PROCWATCH_COMPLETE"
 
@@ -74,8 +76,9 @@ def plain_start(arguments: Sequence[str]) -> Options | None:
             return None
         else:
             names.append(word)
-    verbose, quiet = (not flags.isdisjoint(each) for each in (("-v", "--verbose"), ("-q", "--quiet")))
-    if not names or (verbose and quiet) or _COMPLETION in os.environ:
+    pairs = (("-v", "--verbose"), ("-q", "--quiet"), ("-d", "--detach"))
+    verbose, quiet, detach = (not flags.isdisjoint(each) for each in pairs)
+    if not names or (verbose and quiet) or (detach and "--json" in flags) or _COMPLETION in os.environ:
         return None
     return Options(
         names=tuple(names[1:]),
@@ -84,6 +87,7 @@ def plain_start(arguments: Sequence[str]) -> Options | None:
         clear="--clear" in flags,
         as_json="--json" in flags,
         verbosity=verbose - quiet,
+        detach=detach,
     )
 
 

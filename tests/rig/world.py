@@ -339,9 +339,10 @@ class World:
                 assert self.result[other] == "succeeded", f"{name} moves to {other}, which {self.result[other]}"
         for item in self.project.services[name].service_needs:
             # One that ended while its dependent was between two instances does not hold up the second; nor does one
-            # that a user has stopped.
+            # that a user has stopped, or left out.
+            is_there = item.name in self.instances or item.name in self.state.excepted
             is_excused = name in self.retiring or not self.state.services[item.name].wanted
-            assert item.name in self.instances or is_excused, f"{name} starts without {item.name}"
+            assert is_there or is_excused, f"{name} starts without {item.name}"
         self.retiring.discard(name)
         self.instances[name] = instance
         started_as = self.ran_as[name] if action.again else self.defined(name)

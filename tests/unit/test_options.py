@@ -24,6 +24,8 @@ PLAIN = [
     "-f dev.toml start",
     "--file dev.toml start api -f other/Procfile -v",
     "start start",
+    "start -d",
+    "start api --detach -q",
     "start -f -v",
     "-f start start",
 ]
@@ -47,6 +49,9 @@ LEFT = [
     "--version",
     "start --no-wat",
     "start -x",
+    "start -vd",
+    "start -d --json",
+    "start --except api",
     "start -",
 ]
 

@@ -12,7 +12,6 @@ from procwatch.core import builds
 from procwatch.core import messages as msg
 from procwatch.core import service as life
 from procwatch.core.draft import Draft
-from procwatch.core.graph import closure
 from procwatch.core.model import Service
 from procwatch.core.state import ALIVE, Phase
 
@@ -44,8 +43,7 @@ def _is_known(draft: Draft, name: str) -> bool:
 def _start(draft: Draft, names: tuple[str, ...], *, again: bool) -> None:
     """These, and the services that they need, unless they run; `again`: these also if they do."""
     draft.join(names)
-    edges = {name: tuple(need.name for need in unit.needs) for name, unit in draft.project.units.items()}
-    for name in closure(edges, names):
+    for name in draft.needed(names):
         if name not in draft.services:
             continue
         state = draft.services[name]

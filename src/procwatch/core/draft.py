@@ -67,10 +67,11 @@ class Draft:
         self.actions.append(msg.CheckInputs(name, number))
 
     def join(self, names: Iterable[str]) -> None:
-        """Have these units, and what they need, take part from now on."""
-        edges = {name: tuple(need.name for need in unit.needs) for name, unit in self.project.units.items()}
+        """Have these units, and what they need, take part from now on; an excepted one only if it is among `names`."""
+        self.state = replace(self.state, excepted=self.state.excepted.difference(names))
+        joining = self.needed(names)
         for name in self.project.units:
-            if name not in self.builds and name not in self.services and name in closure(edges, names):
+            if name not in self.builds and name not in self.services and name in joining:
                 self._add(name)
         self.use(self.project)
 
@@ -90,6 +91,10 @@ class Draft:
             self.builds[name] = replace(made, timer=timer)
 
     # --- the graph ---------------------------------------------------------------------------------------------------
+
+    def needed(self, names: Iterable[str]) -> frozenset[str]:
+        """These units and everything that they need, but what is excepted and what is needed by that alone."""
+        return closure(needs_without(self.project, self.state.excepted), names)
 
     @cached_property
     def active_builds(self) -> tuple[Build, ...]:
@@ -197,6 +202,8 @@ class Draft:
     def _version(self, need: Need) -> str:
         if need.name in self.builds:
             return self.builds[need.name].key or ""
+        if need.name not in self.services:  # excepted
+            return ""
         return str(self.services[need.name].generation)
 
     def is_moving(self, service: Service, standings: dict[str, Standing]) -> bool:
@@ -213,8 +220,8 @@ class Draft:
 
     def unmet(self, need: Need, standings: dict[str, Standing], *, settled: bool) -> str | None:
         """Why a needed service does not count as there yet, or None; `settled`: nor while it is about to switch."""
-        state = self.services[need.name]
-        if not state.wanted:
+        state = self.services.get(need.name)
+        if state is None or not state.wanted:  # excepted, or stopped by hand
             return None
         enough = {Phase.READY} if need.until == "ready" else {Phase.READY, Phase.STARTING}
         serves = state.phase in enough or (state.phase is Phase.SWITCHING and (state.ready or need.until == "started"))
@@ -229,6 +236,14 @@ class Draft:
         if name in self.builds:
             return self.builds[name].activity in {"running", "stopping"}
         return self.services[name].phase in ALIVE
+
+
+def needs_without(project: Project, excepted: frozenset[str]) -> dict[str, tuple[str, ...]]:
+    """Unit -> the units that it needs, as if nothing needed the excepted ones."""
+    return {
+        name: tuple(need.name for need in unit.needs if need.name not in excepted)
+        for name, unit in project.units.items()
+    }
 
 
 def first_build(build: Build, before: Remembered | None) -> BuildState:

@@ -41,8 +41,27 @@ def _found(project: Project, words: Iterable[str], kind: Kind) -> tuple[str, ...
     return tuple(found)
 
 
-def to_start(project: Project, words: Iterable[str]) -> tuple[str, ...]:
-    """What takes part: the given names; without any `project.default`; without that everything with autostart."""
+def excepted(project: Project, words: Iterable[str]) -> frozenset[str]:
+    """Full names for `--except`: services, and of a group those that are in it."""
+    found: set[str] = set()
+    for word in words:
+        members = {name for name in services(project, (word,)) if name in project.services}
+        if not members:
+            raise UsageError(f'--except leaves out services, and "{word}" is none')
+        found |= members
+    return frozenset(found)
+
+
+def to_start(project: Project, words: Iterable[str], without: frozenset[str] = frozenset()) -> tuple[str, ...]:
+    """What takes part from the beginning, but `without` these (full names). A UsageError if nothing is left."""
+    found = tuple(name for name in _to_start(project, words) if name not in without)
+    if without and not found:
+        raise UsageError("--except leaves nothing to start")
+    return found
+
+
+def _to_start(project: Project, words: Iterable[str]) -> tuple[str, ...]:
+    """The given names; without any `project.default`; without that everything with autostart."""
     if asked := services(project, words):
         return asked
     if project.default:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from procwatch.core import asked, builds, graph, reload
 from procwatch.core import messages as msg
 from procwatch.core import service as life
-from procwatch.core.draft import STOPS_LIMIT, Draft, Standing
+from procwatch.core.draft import STOPS_LIMIT, Draft, Standing, needs_without
 from procwatch.core.model import Build, Project, Service
 from procwatch.core.state import ALIVE, ASKED, DISTURBED, Basis, Phase, Remembered, State
 from procwatch.frozen import frozen
@@ -42,17 +42,21 @@ class Plan:
     at_rest: bool
 
 
-def taking_part(project: Project, names: Iterable[str]) -> frozenset[str]:
-    """These (full names) and everything that they need."""
-    edges = {name: tuple(need.name for need in unit.needs) for name, unit in project.units.items()}
-    return graph.closure(edges, names)
+def taking_part(project: Project, names: Iterable[str], excepted: frozenset[str] = frozenset()) -> frozenset[str]:
+    """These (full names) and everything that they need, but what is excepted and what is needed by that alone."""
+    return graph.closure(needs_without(project, excepted), names)
 
 
 def initial(
-    project: Project, names: Iterable[str], remembered: Mapping[str, Remembered], *, watching: bool = True
+    project: Project,
+    names: Iterable[str],
+    remembered: Mapping[str, Remembered],
+    *,
+    watching: bool = True,
+    excepted: frozenset[str] = frozenset(),
 ) -> State:
-    """The state before anything has started: `names` (full names) and what they need take part."""
-    draft = Draft(project, State({}, {}, absent=remembered, watching=watching), 0.0)
+    """The state before anything has started: `names` (full names) and what they need take part, `excepted` do not."""
+    draft = Draft(project, State({}, {}, absent=remembered, watching=watching, excepted=excepted), 0.0)
     draft.join(names)
     return draft.freeze()
 

@@ -35,7 +35,8 @@ def snapshot(moment: Moment) -> list[dict[str, Any]]:
 
 def _service(moment: Moment, draft: Draft, service: Service, state: ServiceState | None) -> dict[str, Any]:
     if state is None:
-        return {"name": service.name, "state": "stopped", "reason": "not asked for", "takes_part": False}
+        reason = "left out by --except" if service.name in moment.state.excepted else "not asked for"
+        return {"name": service.name, "state": "stopped", "reason": reason, "takes_part": False}
     found: dict[str, Any] = {
         "name": service.name,
         "state": PHASES.get(state.phase, state.phase.value),

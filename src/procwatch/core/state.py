@@ -178,15 +178,17 @@ class State:
     """Everything. Only the builds and services that take part have an entry; `checks` numbers the checks.
 
     `absent`: what an earlier supervisor left of the builds that do not take part. `paused`: units whose changes are
-    only collected. `removed`: units that the configuration has no more, until they have ended; `numbers`: of those that
-    are forgotten by now, the last run or instance, and the last timer. `watching`: files are watched, so that something
-    can always still happen. `exit_code`: None until a stop was asked for, then what procwatch is to end with.
+    only collected. `excepted`: units that are not to take part though others need them, for which they count as there.
+    `removed`: units that the configuration has no more, until they have ended; `numbers`: of those that are forgotten
+    by now, the last run or instance, and the last timer. `watching`: files are watched, so that something can always
+    still happen. `exit_code`: None until a stop was asked for, then what procwatch is to end with.
     """
 
     builds: Mapping[str, BuildState]
     services: Mapping[str, ServiceState]
     absent: Mapping[str, Remembered] = field(default_factory=dict)
     paused: frozenset[str] = frozenset()
+    excepted: frozenset[str] = frozenset()
     removed: frozenset[str] = frozenset()
     numbers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     watching: bool = True

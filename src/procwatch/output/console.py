@@ -24,6 +24,9 @@ from procwatch.output.report import Handle, Reporter
 from procwatch.output.ring import Ring
 from procwatch.output.screen import Screen
 
+# The log of procwatch's own words, where they go to a log; units' logs have a kind in their names.
+OWN_LOG = "procwatch"
+
 # How long the end of procwatch waits for a reader that is slow but not gone.
 _CLOSE_S = 5.0
 # The same for a disk, which is waited for longer, as nothing is to be lost.
@@ -42,11 +45,15 @@ class Loop(Protocol):
 
 @frozen
 class Look:
-    """How to tell: `verbosity` is -1 (quiet), 0 or 1; `clear` clears the screen at each batch of changes."""
+    """How to tell: `verbosity` is -1 (quiet), 0 or 1; `clear` clears the screen at each batch of changes.
+
+    `detached`: procwatch's own words go to a log file, and until `leave_caller` to the screen as well.
+    """
 
     as_json: bool = False
     verbosity: int = 0
     clear: bool = False
+    detached: bool = False
 
 
 class Console:
@@ -68,11 +75,13 @@ class Console:
         # The last output of units without a log file, by their full names.
         self.rings: dict[str, Ring] = {}
         fd = 2 if look.as_json else 1
-        self.color = wants_color(environ, terminal=is_terminal(fd))
+        self._own_log = self.logs.of(OWN_LOG, LogPolicy()) if look.detached else None
+        self._has_caller = True
+        self.color = not look.detached and wants_color(environ, terminal=is_terminal(fd))
         self._prefixes = Prefixes(color=self.color)
         self.screen = Screen(fd, self._prefixes)
         self._events = Screen(1, self._prefixes) if look.as_json else None
-        self._silent = look.as_json and not self.screen.terminal
+        self._silent = look.detached or (look.as_json and not self.screen.terminal)
         self._reporter = Reporter(self._say, time.monotonic, loop.call_later, look.verbosity, color=self.color)
         self.screen.on_output = self._reporter.printed
         self._told_holds: dict[str, str] = {}
@@ -97,7 +106,7 @@ class Console:
         self._begin_logs()
 
     def _begin_logs(self) -> None:
-        if any(self._log_policies.values()):
+        if self._own_log or any(self._log_policies.values()):
             self.logs.begin()
 
     def output(self, name: str, mode: Terminal) -> Channel:
@@ -132,7 +141,21 @@ class Console:
 
     def report(self, line: str) -> None:
         """Words that are no event: a warning, a hook that failed."""
-        self.screen.say(line, error=True)
+        if self._own_log:
+            self._own_log.put(self, line.encode("utf-8", "backslashreplace") + b"\n")
+        if self._has_caller:
+            self.screen.say(line, error=True)
+
+    def say(self, line: str) -> None:
+        """Words that are no event, and nothing is wrong."""
+        self._say(line)
+
+    def leave_caller(self, line: str) -> None:
+        """Say a last thing to whoever waits for a detached start; from now on nobody reads standard output."""
+        if self._look.verbosity >= 0:
+            self.screen.say(line)
+        self._has_caller = False
+        self.screen.close(_CLOSE_S)
 
     def close(self) -> None:
         """Write what is left: the logs first, as the screen may have to show what is only there."""
@@ -155,5 +178,7 @@ class Console:
             self.report(self._told.popleft())
 
     def _say(self, line: str, error: bool = False) -> None:  # as the Reporter calls it
-        if not self._silent:
+        if self._own_log:
+            self._own_log.put(self, line.encode("utf-8", "backslashreplace") + b"\n")
+        elif not self._silent:
             self.screen.say(line, error)

@@ -88,6 +88,11 @@ class Screen:
         self._source = None
         self._drain.put(text.encode("utf-8", "backslashreplace") + b"\n", own=True)
 
+    def blank(self) -> None:
+        """An empty line, to tell what follows from what came before."""
+        self._source = None
+        self._drain.put(b"\n", own=True)
+
     def clear(self) -> None:
         """Clear the screen and what scrolled off it; only on a terminal."""
         if self.terminal:

@@ -13,7 +13,10 @@ import os
 import signal
 import sys
 import time
-from typing import NoReturn
+from contextlib import suppress
+from typing import Any, NoReturn
+
+from procwatch.runtime import detach
 
 # PR_SET_PDEATHSIG and PR_SET_CHILD_SUBREAPER of prctl(2).
 _SET_PDEATHSIG = 1
@@ -28,6 +31,8 @@ HEARD = PASSED_ON | {signal.SIGCHLD}
 _KILL_LIMIT_S = 10.0
 _ROUND_S = 0.005
 
+# The modes of the terminal before anything of procwatch has changed them; None where standard input is none.
+_modes: list[Any] | None = None
 # Who watches over this process; None where nobody does.
 _guardian: int | None = None
 
@@ -44,13 +49,14 @@ def stand_guard() -> None:
     libc = ctypes.CDLL(None)
     if libc.prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         return
+    _note_modes()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
     guardian = os.getpid()
     strangers = _children(guardian)
     try:
         child = os.fork()
     except OSError as error:
-        _tell(f"procwatch: cannot start a process: {os.strerror(error.errno or 0).lower()}; try `ulimit -u`")
+        tell_no_process(error)
         os._exit(1)
     if child:
         guard(child, strangers)
@@ -58,6 +64,13 @@ def stand_guard() -> None:
     # TERM is deadly until the supervisor has its own handlers, and asks `is_orphan` from then on.
     die_with_guardian(signal.SIGTERM)
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def tell_no_process(error: OSError) -> None:
+    """There can be no further process."""
+    words = os.strerror(error.errno or 0).lower()
+    with suppress(OSError):
+        os.write(2, f"procwatch: cannot start a process: {words}; try `ulimit -u`\n".encode())
 
 
 def _hear() -> None:
@@ -101,6 +114,8 @@ def guard(child: int, strangers: frozenset[int] = frozenset()) -> NoReturn:
     _let_go()
     code = os.waitstatus_to_exitcode(_wait_for(child))
     left = _end_all(strangers)
+    if code < 0:
+        _give_terminal_back()
     if code < 0 and -code not in PASSED_ON:
         ended = "what it had started cannot be ended" if left else "what it had started has been ended"
         _tell(f"procwatch was killed by {signal.Signals(-code).name}; {ended}")
@@ -112,12 +127,34 @@ def guard(child: int, strangers: frozenset[int] = frozenset()) -> NoReturn:
     os._exit(code if code >= 0 else 128 - code)
 
 
+def _note_modes() -> None:
+    global _modes  # noqa: PLW0603 - a process has one terminal
+    if os.isatty(0):
+        import termios  # noqa: PLC0415 - only where there is a terminal
+
+        with suppress(termios.error):
+            _modes = termios.tcgetattr(0)
+
+
+def _give_terminal_back() -> None:
+    """The supervisor could not do it: set the modes that the terminal had, if it is still this process group's."""
+    if _modes is None:
+        return
+    import termios  # noqa: PLC0415 - as above
+
+    with suppress(OSError, termios.error):  # there is no terminal any more
+        terminal = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+        if os.tcgetpgrp(terminal) == os.getpgrp():
+            termios.tcsetattr(terminal, termios.TCSANOW, _modes)
+
+
 def _let_go() -> None:
     """Hold neither end of a pipe: who reads procwatch's output sees its end when the supervisor has ended."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     os.dup2(nowhere, 0)
     os.dup2(nowhere, 1)
     os.close(nowhere)
+    detach.let_guardian_go()
 
 
 def _wait_for(child: int) -> int:
@@ -133,6 +170,8 @@ def _wait_for(child: int) -> int:
 
 
 def _tell(line: str) -> None:
+    if detach.last_words(line):
+        return
     try:
         os.write(2, f"{line}\n".encode())
     except OSError:  # nobody is there to be told

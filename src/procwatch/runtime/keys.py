@@ -1,0 +1,107 @@
+"""The keys of a foreground `start`: read one by one from the terminal, whose modes are given back at every end.
+
+Rule 1: the terminal is touched only while procwatch is its foreground process group: whoever reads from it, or sets its
+        modes, in the background is stopped by the system.
+Rule 2: signals stay signals (Ctrl-C, Ctrl-Z), and output is not touched: only lines and their echo are switched off.
+Rule 3: the guardian has the modes of before (`guardian.stand_guard`) and sets them if the supervisor is killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import termios
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+_INPUT, _OUTPUT = 0, 1
+# In the background nothing tells when procwatch comes to the foreground, so it looks.
+_LOOK_S = 1.0
+# Place of the local modes, and of the characters, in what tcgetattr gives.
+_LOCAL, _CHARACTERS = 3, 6
+
+
+class Keys:
+    """Calls what belongs to a key, from `open` until `close`. Where there is no terminal it does nothing."""
+
+    def __init__(self, actions: Mapping[bytes, Callable[[], None]]) -> None:
+        self._actions = actions
+        self._loop = asyncio.get_running_loop()
+        self._before: list[Any] | None = None
+        self._later: asyncio.TimerHandle | None = None
+        self._is_open = False
+
+    def open(self) -> None:
+        """Begin to read, now or as soon as procwatch is in the foreground."""
+        if not (os.isatty(_INPUT) and os.isatty(_OUTPUT)):
+            return
+        self._is_open = True
+        self._loop.add_signal_handler(signal.SIGTSTP, self._stop)
+        self._loop.add_signal_handler(signal.SIGCONT, self._look)
+        self._look()
+
+    def close(self) -> None:
+        """Give the terminal back as it was."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        self._loop.remove_signal_handler(signal.SIGTSTP)
+        self._loop.remove_signal_handler(signal.SIGCONT)
+        self._let_be()
+        if self._before is not None and is_foreground(_INPUT):
+            with suppress(termios.error):  # it has been closed
+                termios.tcsetattr(_INPUT, termios.TCSANOW, self._before)
+
+    def _look(self) -> None:
+        """In the foreground, set the modes and read; else look again soon."""
+        self._let_be()
+        if not is_foreground(_INPUT):
+            self._later = self._loop.call_later(_LOOK_S, self._look)
+            return
+        try:
+            modes = termios.tcgetattr(_INPUT)
+            self._before = self._before or termios.tcgetattr(_INPUT)
+            modes[_LOCAL] &= ~(termios.ICANON | termios.ECHO)
+            modes[_CHARACTERS][termios.VMIN], modes[_CHARACTERS][termios.VTIME] = 1, 0
+            termios.tcsetattr(_INPUT, termios.TCSANOW, modes)
+        except termios.error:  # it has been closed
+            return
+        self._loop.add_reader(_INPUT, self._read)
+
+    def _let_be(self) -> None:
+        """Read nothing, and look no more."""
+        self._loop.remove_reader(_INPUT)
+        if self._later is not None:
+            self._later.cancel()
+
+    def _read(self) -> None:
+        if not is_foreground(_INPUT):
+            self._look()
+            return
+        try:
+            pressed = os.read(_INPUT, 1024)
+        except OSError:  # the terminal has gone
+            pressed = b""
+        if not pressed:
+            self._let_be()
+        for number in range(len(pressed)):
+            if action := self._actions.get(pressed[number : number + 1]):
+                action()
+
+    def _stop(self) -> None:
+        """Ctrl-Z: the shell gets its terminal as it was."""
+        self._let_be()
+        if self._before is not None and is_foreground(_INPUT):
+            with suppress(termios.error):
+                termios.tcsetattr(_INPUT, termios.TCSANOW, self._before)
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def is_foreground(terminal: int) -> bool:
+    """Whether the terminal is this process group's now. Of groups outside of its own namespace nobody can tell."""
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp() != 0
+    except OSError:
+        return False
