@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from procwatch import __version__
+from procwatch import __version__, completion
 from procwatch.cli_remote import ALL
 from procwatch.config.find import here
 from procwatch.errors import ExitCode, printable
@@ -84,11 +84,11 @@ def _load(env_files: tuple[str, ...] = (), concurrency: str | None = None) -> An
 
 
 @cli.command(short_help="Run the project until Ctrl-C.")
-@click.argument("names", nargs=-1, metavar="[NAME]…")
+@click.argument("names", nargs=-1, metavar="[NAME]…", shell_complete=completion.services)
 @_project_options
 @click.option("-d", "--detach", is_flag=True, help="Go on in the background as soon as it runs; `stop` ends it.")
 @click.option(
-    "--except", "excepted", multiple=True, metavar="NAME",
+    "--except", "excepted", multiple=True, metavar="NAME", shell_complete=completion.services,
     help="Leave this service or group out; what needs it treats it as there. May be given more than once.",
 )  # fmt: skip
 @click.option("--no-watch", "watch", is_flag=True, flag_value=False, default=True, help="Build once, do not watch.")
@@ -266,7 +266,7 @@ def init(source: Path | None, *, force: bool) -> None:
     click.echo(f"{target} written; look it over, then: procwatch{named} start")
 
 
-@cli.command()
+@cli.command(short_help="Print the JSON Schema of watch.toml.")
 @_file_option
 def schema() -> None:
     """Print the JSON Schema of watch.toml, for editors and other tools.
@@ -278,6 +278,24 @@ def schema() -> None:
     from procwatch.config.schema import schema_json
 
     click.echo(json.dumps(schema_json(), indent=2))
+
+
+@cli.command("completion", short_help="Print a script that completes commands and names.")
+@click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
+def completion_script(shell: str) -> None:
+    """Print a script for your shell: it completes commands, options, and the names of watch.toml.
+
+    \b
+    Examples:
+      eval "$(procwatch completion bash)"       in ~/.bashrc (bash 4.4 or later)
+      eval "$(procwatch completion zsh)"        in ~/.zshrc, after compinit
+      procwatch completion fish > ~/.config/fish/completions/procwatch.fish
+    """
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    click.echo(kind(cli, {}, "procwatch", "_PROCWATCH_COMPLETE").source())
 
 
 for _remote in ALL:

@@ -11,9 +11,11 @@ from typing import Any
 
 import click
 
+from procwatch import completion
 from procwatch.options import Ask
 
 _Command = Callable[..., Any]
+_Offer = Callable[[click.Context, click.Parameter, str], list[str]]
 
 
 class _Duration(click.ParamType[float]):
@@ -42,8 +44,10 @@ _timeout = click.option(
 )  # fmt: skip
 
 
-def _names(*, needed: bool) -> Callable[[_Command], _Command]:
-    return click.argument("names", nargs=-1, required=needed, metavar="NAME…" if needed else "[NAME]…")
+def _names(offered: _Offer, *, needed: bool) -> Callable[[_Command], _Command]:
+    """NAMEs; `offered` is what a shell completes them from."""
+    metavar = "NAME…" if needed else "[NAME]…"
+    return click.argument("names", nargs=-1, required=needed, metavar=metavar, shell_complete=offered)
 
 
 def _ask(command: str, names: tuple[str, ...], **options: Any) -> int:
@@ -54,7 +58,7 @@ def _ask(command: str, names: tuple[str, ...], **options: Any) -> int:
 
 
 @click.command(short_help="Stop services, or everything.")
-@_names(needed=False)
+@_names(completion.services, needed=False)
 @_json
 @_no_wait
 @_timeout
@@ -73,7 +77,7 @@ def stop(names: tuple[str, ...], **options: Any) -> int:
 
 
 @click.command(short_help="Restart services.")
-@_names(needed=True)
+@_names(completion.services, needed=True)
 @_json
 @_no_wait
 @_timeout
@@ -93,7 +97,7 @@ def restart(names: tuple[str, ...], **options: Any) -> int:
 
 
 @click.command(short_help="Run builds, changed or not.")
-@_names(needed=True)
+@_names(completion.builds, needed=True)
 @_json
 @_no_wait
 @_timeout
@@ -111,7 +115,7 @@ def build(names: tuple[str, ...], **options: Any) -> int:
 
 
 @click.command(short_help="Wait until all is up to date.")
-@_names(needed=True)
+@_names(completion.units, needed=True)
 @_json
 @_timeout
 def wait(names: tuple[str, ...], **options: Any) -> int:
@@ -126,7 +130,7 @@ def wait(names: tuple[str, ...], **options: Any) -> int:
 
 
 @click.command(short_help="Show how builds and services stand.")
-@_names(needed=False)
+@_names(completion.units, needed=False)
 @_json
 def status(names: tuple[str, ...], **options: Any) -> int:
     """Show the state of each build and service: what runs, what is outdated and why.
@@ -140,7 +144,7 @@ def status(names: tuple[str, ...], **options: Any) -> int:
 
 
 @click.command(short_help="Say why something ran, or waits.")
-@_names(needed=True)
+@_names(completion.units, needed=True)
 @_json
 def why(names: tuple[str, ...], **options: Any) -> int:
     """Say what made a build or service run last, what it waits for, and what has gone wrong.
@@ -153,7 +157,7 @@ def why(names: tuple[str, ...], **options: Any) -> int:
 
 
 @click.command(short_help="Collect changes, do nothing.")
-@_names(needed=False)
+@_names(completion.units, needed=False)
 @_json
 def pause(names: tuple[str, ...], **options: Any) -> int:
     """Do nothing about changes until `procwatch resume`; then all of them are one batch. With NAMEs only these.
@@ -164,7 +168,7 @@ def pause(names: tuple[str, ...], **options: Any) -> int:
 
 
 @click.command(short_help="Go on after `pause`.")
-@_names(needed=False)
+@_names(completion.units, needed=False)
 @_json
 def resume(names: tuple[str, ...], **options: Any) -> int:
     """Do what the changes since `procwatch pause` ask for."""
