@@ -285,7 +285,7 @@ def test_a_process_is_not_fed_after_it_was_closed(tmp_path: Path) -> None:
 
 
 def test_the_end_is_told_even_if_the_output_finds_no_taker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("procwatch.runtime.spawn._Pipe._readable", lambda _pipe: None)  # all is left for the end
+    monkeypatch.setattr("procwatch.runtime.pipe.Pipe._readable", lambda _pipe: None)  # all is left for the end
 
     def refuse(_data: bytes) -> None:
         raise RuntimeError("broken")

@@ -146,7 +146,8 @@ async def _try_run(probe: RunProbe, timeout_s: float, target: Target) -> str | N
         del end[:-_SHOWN_BYTES]
 
     try:
-        process = start(replace(target.spec, command=probe.command, stdin="null"), keep_the_end, target.forest)
+        spec = replace(target.spec, command=probe.command, stdin="null", terminal=None)
+        process = start(spec, keep_the_end, target.forest)
     except SpawnError as error:
         return error.exit.words
     try:

@@ -8,12 +8,9 @@ Rule 3: every descriptor is close-on-exec; it is closed when nobody can write to
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import signal
 import subprocess
-import sys
-import termios
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
@@ -27,15 +24,13 @@ from procwatch.frozen import frozen
 from procwatch.runtime import descriptors
 from procwatch.runtime.census import HAS_PIDFD
 from procwatch.runtime.gate import Gate
+from procwatch.runtime.pipe import Feed, Pipe, open_pipe, open_stdin
 from procwatch.runtime.program import check_folder, explain, find_program
+from procwatch.runtime.terminal import Size, Terminal, acquiring, open_terminal
 from procwatch.runtime.tree import MARK, Forest, Identity, Tree
 
-# One read of a pipe, and so the share of one process in a turn of the loop (facts: 256 KiB gave 2 to 4 M lines/s).
-CHUNK_BYTES = 256 * 1024
 # What a shell ends with when its last command was killed by SIGKILL.
 _SHELLS_SIGKILL = 128 + signal.SIGKILL
-
-Feed = Callable[[bytes], None]
 
 
 class Sink(Protocol):
@@ -53,7 +48,10 @@ class Sink(Protocol):
 
 @frozen
 class Spec:
-    """What to start: `env` is its whole environment, `cwd` is absolute, `stop` is how its tree ends at the last."""
+    """What to start: `env` is its whole environment, `cwd` is absolute, `stop` is how its tree ends at the last.
+
+    `terminal`: it runs on a pseudo-terminal of this size, and `stdin` means nothing; None: on pipes.
+    """
 
     command: Command
     shell: tuple[str, ...]
@@ -61,6 +59,7 @@ class Spec:
     env: Mapping[str, str]
     stdin: Literal["null", "open"] = "null"
     stop: StopPolicy = field(default_factory=StopPolicy)
+    terminal: Size | None = None
 
     @property
     def argv(self) -> tuple[str, ...]:
@@ -85,17 +84,16 @@ def start(spec: Spec, feed: Feed, forest: Forest) -> Process:
     mark = forest.new_mark()
     with ExitStack() as ours, ExitStack() as childs:
         try:
-            output, childs_output = _open_pipe(ours, childs)
-            stdin, childs_stdin = _open_stdin(spec, ours, childs)
+            stdio = _on_pipes(spec, program, ours, childs) if spec.terminal is None else _on_terminal(spec, ours)
             with descriptors.handing_on():
                 popen = subprocess.Popen(
-                    spec.argv,
-                    executable=program,
+                    stdio.argv,
+                    executable=stdio.program,
                     cwd=spec.cwd,
                     env={**spec.env, MARK: mark},
-                    stdin=childs_stdin,
-                    stdout=childs_output,
-                    stderr=childs_output,
+                    stdin=stdio.stdin,
+                    stdout=stdio.output,
+                    stderr=stdio.output,
                     start_new_session=True,
                 )
         except (OSError, ValueError) as error:
@@ -103,8 +101,8 @@ def start(spec: Spec, feed: Feed, forest: Forest) -> Process:
         ours.pop_all()
     name = spec.env.get("PROCWATCH_NAME") or spec.argv[0]
     shell_argv = spec.argv if isinstance(spec.command, str) else ()
-    tree = forest.plant(popen.pid, Identity(name, mark, spec.stop, shell_argv, os.fstat(output).st_ino))
-    return Process(popen, tree, forest, _Pipe(output, feed, stdin, forest.gate))
+    tree = forest.plant(popen.pid, Identity(name, mark, spec.stop, shell_argv, stdio.pipe_inode))
+    return Process(popen, tree, forest, stdio.reader(feed, forest.gate))
 
 
 def exit_of(status: int, *, memory_ran_out: bool = False) -> Exit:
@@ -127,7 +125,7 @@ def exit_of(status: int, *, memory_ran_out: bool = False) -> Exit:
 class Process:
     """A leader that runs, and its tree. Whoever starts one ends it with `end`, `kill` or `release`."""
 
-    def __init__(self, popen: subprocess.Popen[bytes], tree: Tree, forest: Forest, pipe: _Pipe) -> None:
+    def __init__(self, popen: subprocess.Popen[bytes], tree: Tree, forest: Forest, pipe: Pipe) -> None:
         self.pid = popen.pid
         self._popen = popen
         self._tree = tree
@@ -138,6 +136,11 @@ class Process:
         self._pidfd: int | None = None
         self._oom_kills = forest.oom_kills()
         self._watch_for_exit()
+
+    @property
+    def terminal(self) -> Terminal | None:
+        """What it runs on, if that is a terminal."""
+        return self._pipe if isinstance(self._pipe, Terminal) else None
 
     @property
     def exit(self) -> Exit | None:
@@ -237,81 +240,6 @@ class Process:
             self._exit.set_result(found)
 
 
-class _Pipe:
-    """Our end of the output, and of standard input where it is held open."""
-
-    def __init__(self, output: int, feed: Feed, stdin: int | None, gate: Gate | None) -> None:
-        self._output: int | None = output
-        self._gate = gate
-        self._feed = feed
-        self._stdin = stdin
-        self._silent: Callable[[], None] | None = None
-        self._loop = asyncio.get_running_loop()
-        self._go_on()
-
-    def _go_on(self) -> None:
-        """Read whenever there is something."""
-        if self._output is not None:
-            self._loop.add_reader(self._output, self._readable)
-
-    def _readable(self) -> None:
-        """Something can be read: now, or when what was read before has found its reader."""
-        if self._gate is None or not self._gate.holds(self._go_on):
-            self._read()
-        elif self._output is not None:
-            self._loop.remove_reader(self._output)
-
-    def drain(self) -> None:
-        """Hand on what has been written up to now; what is written meanwhile could go on for ever."""
-        if self._output is None:
-            return
-        left = int.from_bytes(fcntl.ioctl(self._output, termios.FIONREAD, bytes(4)), sys.byteorder)
-        while left > 0 and (count := self._read()):
-            left -= count
-
-    def close(self) -> None:
-        """Hand on what is there and close."""
-        self.close_stdin()
-        try:
-            self.drain()
-        finally:
-            self._close_output()
-
-    def close_stdin(self) -> None:
-        """Let standard input end."""
-        if self._stdin is not None:
-            os.close(self._stdin)
-            self._stdin = None
-
-    def when_silent(self, silent: Callable[[], None]) -> None:
-        """Call this when nobody can write any more."""
-        if self._output is None:
-            silent()
-        self._silent = silent
-
-    def _read(self) -> int:
-        """Hand on one piece; gives its length, 0 when there is none or nobody can write any more."""
-        if self._output is None:
-            return 0
-        try:
-            data = os.read(self._output, CHUNK_BYTES)
-        except BlockingIOError:
-            return 0
-        if data:
-            self._feed(data)
-        else:
-            self._close_output()
-        return len(data)
-
-    def _close_output(self) -> None:
-        if self._output is not None:
-            self._loop.remove_reader(self._output)
-            os.close(self._output)
-            self._output = None
-            if self._silent:
-                self._silent()
-
-
 def _find_program(spec: Spec) -> str:
     """The file to run, looked for as the child would. Raises SpawnError."""
     name = spec.argv[0] if spec.argv else ""
@@ -327,25 +255,30 @@ def _find_program(spec: Spec) -> str:
     raise SpawnError(Exit(found.code, found.words + shell))
 
 
-def _open_pipe(ours: ExitStack, childs: ExitStack) -> tuple[int, int]:
-    """A pipe that we read without blocking, and as large as one read of it."""
-    output, childs_output = os.pipe()
-    childs.callback(os.close, childs_output)
-    output = descriptors.lift(output)
-    ours.callback(os.close, output)
-    os.set_blocking(output, False)
-    if hasattr(fcntl, "F_SETPIPE_SZ"):
-        with suppress(OSError):  # the user's share of pipe memory is used up: a pipe of the usual size does too
-            fcntl.fcntl(output, fcntl.F_SETPIPE_SZ, CHUNK_BYTES)
-    return output, childs_output
+@frozen
+class _Stdio:
+    """What a process is started with: its command and its ends; `reader` makes our side of them."""
+
+    argv: tuple[str, ...]
+    program: str
+    stdin: int
+    output: int
+    pipe_inode: int
+    reader: Callable[[Feed, Gate | None], Pipe]
 
 
-def _open_stdin(spec: Spec, ours: ExitStack, childs: ExitStack) -> tuple[int | None, int]:
-    """Our end of standard input, if it is held open, and the child's."""
-    if spec.stdin == "null":
-        return None, subprocess.DEVNULL
-    childs_stdin, stdin = os.pipe()
-    childs.callback(os.close, childs_stdin)
-    stdin = descriptors.lift(stdin)
-    ours.callback(os.close, stdin)
-    return stdin, childs_stdin
+def _on_pipes(spec: Spec, program: str, ours: ExitStack, childs: ExitStack) -> _Stdio:
+    output, childs_output = open_pipe(ours, childs)
+    stdin, childs_stdin = (None, subprocess.DEVNULL) if spec.stdin == "null" else open_stdin(ours, childs)
+    inode = os.fstat(output).st_ino
+    return _Stdio(
+        spec.argv, program, childs_stdin, childs_output, inode, lambda feed, gate: Pipe(output, feed, stdin, gate)
+    )
+
+
+def _on_terminal(spec: Spec, ours: ExitStack) -> _Stdio:
+    """Our side holds the program's end open too. All terminals are one inode, which tells nothing."""
+    assert spec.terminal is not None
+    master, slave = open_terminal(spec.terminal, ours)
+    argv = acquiring(spec.argv, spec.env, slave)
+    return _Stdio(argv, argv[0], slave, slave, 0, lambda feed, gate: Terminal(master, slave, feed, gate))
