@@ -151,7 +151,8 @@ def test_a_program_may_let_go_of_its_terminal_and_run_on(tmp_path: Path) -> None
     async def scene(stage: Stage) -> None:
         process, sink, _ = on_terminal(
             stage,
-            "trap 'echo hung up >told' HUP; echo up; exec <&- >out 2>&1; until [ -e gate ]; do sleep 0.02; done; echo end >/dev/tty",
+            "trap 'echo hung up >told' HUP; echo up; exec <&- >out 2>&1; "
+            "until [ -e gate ]; do sleep 0.02; done; echo end >/dev/tty",
         )
         await sink.until("up")
         assert process.exit is None

@@ -154,7 +154,7 @@ def test_the_contract_s_example(tmp_path: Path) -> None:
         ("health = { tcp = 1, interval = 0 }", "health.interval must be a duration longer than 0, not 0"),
         ("health = true", "health must be a table, not true"),
         ("limits = {}", '"limits" is not supported yet'),
-        ("tty = false", '"tty" is not supported yet'),
+        ("tty = 'yes'", 'tty must be true or false, not "yes"'),
         ("switch = 'overlap'", 'switch = "overlap" is not supported yet'),
         ("switch = 'x'", 'switch must be "replace" or "signal", not "x"'),
         ("log = { file = 'yes' }", "log.file must be true or false"),
@@ -171,6 +171,16 @@ def test_a_wrong_key_of_a_service(tmp_path: Path, key: str, said: str) -> None:
     assert only.location is not None
     assert only.location.line == 3
     assert only.source == key
+
+
+def test_an_open_standard_input_means_nothing_on_a_terminal(tmp_path: Path) -> None:
+    (only,) = found(tmp_path, "[service.web]\nrun = 'x'\ntty = true\nstdin = 'open'\n")
+    assert (
+        only.message
+        == 'service "web": stdin = "open" means nothing with tty = true: its standard input is the terminal'
+    )
+    assert only.location is not None
+    assert only.location.line == 4
 
 
 @pytest.mark.parametrize(

@@ -268,6 +268,10 @@ def test_inotify_can_be_asked_for_on_linux_only(tmp_path: Path, monkeypatch: pyt
     assert '2:10: watch: engine = "inotify" works on Linux only; "auto" picks what works here' in str(caught.value)
 
 
+def test_a_service_may_run_on_a_terminal(tmp_path: Path) -> None:
+    assert service(tmp_path, "tty = true") == Service("service.web", "x", tty=True)
+
+
 def test_a_word_may_stand_for_stop_and_restart(tmp_path: Path) -> None:
     found = service(tmp_path, "stop = 'INT'\nrestart = 'never'")
     assert found.stop == StopPolicy("SIGINT")

@@ -316,6 +316,10 @@ class ServiceTable(UnitTable):
         'Standard input: nothing, or a pipe that stays open ("open", for tools that end when their input ends).',
         default="null",
     )
+    tty: Flag = key(
+        "Whether it runs on a pseudo-terminal, and `procwatch attach` can type into it; `stdin` then means nothing.",
+        default=False,
+    )
     autostart: Flag = key(
         "Whether a bare `procwatch start` starts it; false: only by name, or because another needs it.", default=True
     )
@@ -326,7 +330,6 @@ class ServiceTable(UnitTable):
     replicas: Later = later("How many instances run side by side.")
     verify: Later = later("A command that tests the new instance before it takes over.")
     limits: Later = later("Memory and processor limits.")
-    tty: Later = later("Whether it runs on a pseudo-terminal.")
 
 
 class DefaultsTable(Table):

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from procwatch.config.check import Findings
 from procwatch.config.layers import ASKED_KINDS, PROBE_KINDS
@@ -215,9 +216,17 @@ def _service(
         restart=RestartPolicy(
             table.restart.policy, table.restart.min_delay, table.restart.max_delay, table.restart.stable
         ),
-        stdin=table.stdin,
+        stdin=_stdin(scope, path, table),
+        tty=table.tty,
         autostart=table.autostart,
     )
+
+
+def _stdin(scope: Scope, path: KeyPath, table: ServiceTable) -> Literal["null", "open"]:
+    if table.tty and table.stdin != "null":
+        message = f'stdin = "{table.stdin}" means nothing with tty = true: its standard input is the terminal'
+        scope.report((*path, "stdin"), message)
+    return table.stdin
 
 
 def _run(scope: Scope, path: KeyPath, table: UnitTable) -> Command:

@@ -209,7 +209,8 @@ class Build(Unit):
 class Service(Unit):
     """A process that is kept running.
 
-    `port` is one that it opens itself (watch.toml); `given_port` is only told to it as PORT (a Procfile's).
+    `port` is one that it opens itself (watch.toml); `given_port` is only told to it as PORT (a Procfile's). `tty`: it
+    runs on a pseudo-terminal.
     """
 
     port: int | None = None
@@ -221,6 +222,7 @@ class Service(Unit):
     reload_signal: str = "SIGHUP"
     restart: RestartPolicy = RestartPolicy()
     stdin: Literal["null", "open"] = "null"
+    tty: bool = False
     autostart: bool = True
 
 
@@ -283,5 +285,5 @@ def definition(project: Project, unit: Build | Service) -> str:
     parts: list[object] = [unit.run, sorted(unit.hooks.items()), unit.dir, project.shell]
     parts += [sorted(project.env.items()), project.env_files, sorted(unit.env.items()), unit.env_files]
     if isinstance(unit, Service):
-        parts += [unit.port, unit.given_port, unit.stop, unit.stdin, unit.ready, unit.health]
+        parts += [unit.port, unit.given_port, unit.stop, unit.stdin, unit.tty, unit.ready, unit.health]
     return repr(parts)

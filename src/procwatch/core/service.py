@@ -240,9 +240,10 @@ def _ended(at: _At, state: ServiceState, event: msg.InstanceEnded) -> Step:
     """It ended by itself."""
     if event.exit.ok and at.service.restart.policy != "always":
         lived_s = at.now_s - state.started_s
+        hint = _stdin_hint(at.service, state, lived_s)
         notice = msg.Notice(
             "service_stopped", at.service.name, run=event.instance, exit_code=0, duration_s=lived_s,
-            reason="ended by itself", effect=f"it stays down until something changes{_stdin_hint(state, lived_s)}",
+            reason="ended by itself", effect=f"it stays down until something changes{hint}",
         )  # fmt: skip
         return replace(_gone(state), phase=Phase.STOPPED, switching=False), (notice,)
     return _crashed(at, state, event.exit)
@@ -279,9 +280,10 @@ def _gone(state: ServiceState) -> ServiceState:
     return replace(state, ready=False, pid=None, leaving_s=None, fault=None)
 
 
-def _stdin_hint(state: ServiceState, lived_s: float) -> str:
+def _stdin_hint(service: Service, state: ServiceState, lived_s: float) -> str:
     """For one that has ended with 0 so soon that it may not have meant to."""
-    return f"; {STDIN_HINT}" if lived_s < STDIN_HINT_S and state.leaving_s is None else ""
+    is_likely = lived_s < STDIN_HINT_S and state.leaving_s is None and not service.tty
+    return f"; {STDIN_HINT}" if is_likely else ""
 
 
 def _stop_notice(at: _At, event: msg.InstanceEnded) -> msg.Notice:
@@ -306,7 +308,7 @@ def _crashed(at: _At, state: ServiceState, exit_: Exit, run: int | None = None) 
         notice = _crash_notice(name, run, exit_, lived_s, "it is not restarted (restart.policy)")
         return replace(down, phase=Phase.FAILED), (notice, *hook)
     delay_s = _delay_s(policy, crashes)
-    hint = _stdin_hint(state, lived_s) if exit_.ok else ""
+    hint = _stdin_hint(at.service, state, lived_s) if exit_.ok else ""
     notice = _crash_notice(name, run, exit_, lived_s, f"restart in {delay_s:.3g} s{hint}")
     loop: tuple[msg.Action, ...] = ()
     if crashes == CRASH_LOOP:

@@ -19,7 +19,7 @@ from procwatch.frozen import frozen
 from procwatch.output.channel import Channel
 from procwatch.output.events import as_json
 from procwatch.output.logs import Logs
-from procwatch.output.prefix import Prefixes, is_terminal, wants_color
+from procwatch.output.prefix import Prefixes, is_terminal, terminal_size, wants_color
 from procwatch.output.report import Handle, Reporter
 from procwatch.output.ring import Ring
 from procwatch.output.screen import Screen
@@ -31,6 +31,11 @@ OWN_LOG = "procwatch"
 _CLOSE_S = 5.0
 # The same for a disk, which is waited for longer, as nothing is to be lost.
 _LOGS_CLOSE_S = 10.0
+
+# Lines and columns where no terminal tells: those that programs expect then.
+DEFAULT_SIZE = (24, 80)
+# A program that draws tables needs some, even if its lines are broken then.
+_LEAST_COLUMNS = 20
 
 
 class Loop(Protocol):
@@ -74,12 +79,12 @@ class Console:
         self.logs = Logs(log_folder, self._tell_soon)
         # The last output of units without a log file, by their full names.
         self.rings: dict[str, Ring] = {}
-        fd = 2 if look.as_json else 1
+        self._fd = 2 if look.as_json else 1
         self._own_log = self.logs.of(OWN_LOG, LogPolicy()) if look.detached else None
         self._has_caller = True
-        self.color = not look.detached and wants_color(environ, terminal=is_terminal(fd))
+        self.color = not look.detached and wants_color(environ, terminal=is_terminal(self._fd))
         self._prefixes = Prefixes(color=self.color)
-        self.screen = Screen(fd, self._prefixes)
+        self.screen = Screen(self._fd, self._prefixes)
         self._events = Screen(1, self._prefixes) if look.as_json else None
         self._silent = look.detached or (look.as_json and not self.screen.terminal)
         self._reporter = Reporter(self._say, time.monotonic, loop.call_later, look.verbosity, color=self.color)
@@ -138,6 +143,13 @@ class Console:
             for name, hold in told.items():
                 self._say(f"{name} {hold}" if name in waits else f"{name} is {hold}")
         self._told_holds, self._affected = waits, frozenset()
+
+    def room(self) -> tuple[int, int]:
+        """Lines and columns that output has on procwatch's own terminal, behind the prefix; without one 24 and 80."""
+        size = terminal_size((self._fd, 0, 1, 2))
+        if size is None:
+            return DEFAULT_SIZE
+        return size[0], max(_LEAST_COLUMNS, size[1] - self._prefixes.width)
 
     def report(self, line: str) -> None:
         """Words that are no event: a warning, a hook that failed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from itertools import islice
 from typing import Protocol
 
@@ -29,6 +30,16 @@ def wants_color(environ: Mapping[str, str], *, terminal: bool) -> bool:
     if environ.get("FORCE_COLOR", "") not in {"", "0", "false"}:
         return True
     return terminal and environ.get("TERM") != "dumb"
+
+
+def terminal_size(fds: Iterable[int]) -> tuple[int, int] | None:
+    """Lines and columns of the first of these that is a terminal and knows its size; None if none does."""
+    for fd in fds:
+        with suppress(OSError):  # it is none, or it is closed
+            columns, lines = os.get_terminal_size(fd)
+            if columns and lines:
+                return lines, columns
+    return None
 
 
 def is_terminal(fd: int) -> bool:
@@ -77,6 +88,11 @@ class Prefixes:
         self._width = max(map(len, styles))
         self._made.clear()
 
+    @property
+    def width(self) -> int:
+        """How many columns a prefix takes."""
+        return len(self._text("", 0.0))
+
     def of(self, name: str) -> bytes:
         """The prefix of `name` (a short one) at this moment."""
         now_s = self._now()
@@ -106,9 +122,12 @@ class Prefixes:
             styles.setdefault(name, self._palette[place % len(self._palette)])
 
     def _make(self, name: str, style: str, now_s: float) -> bytes:
-        clock = time.strftime("%H:%M:%S", time.localtime(now_s))
-        text = f"{clock} {name.ljust(self._width)} | "
+        text = self._text(name, now_s)
         return (f"\x1b[0m\x1b[{style}m{text}\x1b[0m" if self._color else text).encode()
+
+    def _text(self, name: str, now_s: float) -> str:
+        clock = time.strftime("%H:%M:%S", time.localtime(now_s))
+        return f"{clock} {name.ljust(self._width)} | "
 
 
 def _code(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from procwatch.config.environment import compose, expand_command
@@ -15,6 +16,8 @@ from procwatch.runtime.steps import Step
 
 # "Builds and hooks: SIGTERM, 2s" (contract, stop).
 HOOK_STOP = StopPolicy(grace_s=2.0)
+# What a terminal is where procwatch itself has none: nearly all that there are understand this.
+DEFAULT_TERM = "xterm-256color"
 
 
 @frozen
@@ -52,6 +55,8 @@ class Surroundings:
     def launch(self, service: Service, instance: int) -> Launch:
         """What starts an instance."""
         spec = self._spec(service, service.run, self.assigner.service(service, instance), service.stop)
+        if service.tty and not spec.env.get("TERM"):
+            spec = replace(spec, env={**spec.env, "TERM": DEFAULT_TERM})
         return Launch(spec, service.ready, service.timing, service.port, service.health)
 
     def _spec(self, unit: Build | Service, command: Command, assigned: Mapping[str, str], stop: StopPolicy) -> Spec:

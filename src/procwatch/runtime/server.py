@@ -33,17 +33,24 @@ MAX_CONNECTIONS = 400
 _MAX_AT_ONCE = 32
 # What one client may leave unread before it is let go: a stream of events that nobody reads.
 MAX_UNSENT_BYTES = 4 * 1024 * 1024
+# A client that has so much to take is slow; it is not any more when a quarter of that is left.
+SLOW_BYTES = 1024 * 1024
 # After "too many open files": until others have been closed.
 _PAUSE_S = 0.5
 
 
 @frozen
 class Caller:
-    """Who asks. `send` puts an item of a stream behind the answers; False when nobody is there to take it."""
+    """Who asks. `send` puts an item of a stream behind the answers; False when nobody is there to take it.
+
+    `is_slow`: what was sent has not been taken yet, and `when_room` calls back once when most of it has.
+    """
 
     uid: int
     pid: int
     send: Callable[[str, dict[str, object]], bool]
+    is_slow: Callable[[], bool]
+    when_room: Callable[[Callable[[], None]], None]
 
 
 Handle = Callable[[protocol.Request, Caller], Awaitable[object]]
@@ -182,7 +189,9 @@ class _Connection(asyncio.Protocol):
     def __init__(self, server: Server, handle: Handle, uid: int, pid: int) -> None:
         self._server = server
         self._handle = handle
-        self._caller = Caller(uid, pid, self._send)
+        self._is_slow = False
+        self._waiting: list[Callable[[], None]] = []
+        self._caller = Caller(uid, pid, self._send, lambda: self._is_slow, lambda go_on: self._waiting.append(go_on))
         self._transport: asyncio.Transport | None = None
         self._pieces: list[bytes] = []
         self._size = 0
@@ -195,6 +204,7 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        transport.set_write_buffer_limits(SLOW_BYTES, SLOW_BYTES // 4)
         self._server.connections.add(self)
 
     def data_received(self, data: bytes) -> None:
@@ -211,6 +221,15 @@ class _Connection(asyncio.Protocol):
             self.leave()
             return
         self._go_on()
+
+    def pause_writing(self) -> None:
+        self._is_slow = True
+
+    def resume_writing(self) -> None:
+        self._is_slow = False
+        waiting, self._waiting = self._waiting, []
+        for go_on in waiting:
+            go_on()
 
     def eof_received(self) -> bool:
         """It asks no more (`nc -N`): what it has asked is still answered."""
