@@ -39,6 +39,8 @@ from procwatch.runtime.parts import Parts
 from procwatch.runtime.server import Server
 from procwatch.runtime.store import Store
 from procwatch.runtime.strays import end_strays
+from procwatch.runtime.terminal import Size
+from procwatch.runtime.terminals import Terminals
 from procwatch.runtime.tree import Forest
 
 # What ends procwatch: Ctrl-C, `kill`, a closed terminal.
@@ -132,15 +134,17 @@ async def _supervise(start: _Start, chosen: frozenset[str], store: Store, consol
     # A copy: each look at os.environ decodes what it finds, and every start takes all of it.
     surroundings = Surroundings(start.project, dict(os.environ), assigner, console.color)
     state = initial(start.project, chosen, store.remembered(), watching=start.is_watched, excepted=start.excepted)
-    parts = Parts(surroundings, inputs, forest, store, chronicle)
+    terminals = Terminals(lambda: Size(*console.room()))
+    parts = Parts(surroundings, inputs, forest, store, chronicle, terminals)
     engine = Engine(state, parts)
     asked = Asked(start.request, start.options.names, start.options.watch)
     configuration = Configuration(asked, start.known, parts, engine, console.use)
-    commands = Commands(engine, chronicle, server.ended, console.rings)
+    commands = Commands(engine, chronicle, terminals, server.ended, console.rings)
     commands.take_in, commands.reload = configuration.take_in, configuration.reload
     server.serve(commands.handle)
     _on_failures(engine)
     _on_signals(engine, forest)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGWINCH, terminals.fit_all)
     keys = Keys(_keys(engine, console))
     keys.open()
     if start.options.detach:

@@ -189,4 +189,29 @@ def events(count: int | None, **options: Any) -> int:
     return _ask("events", (), count=count, **options)
 
 
-ALL = (stop, restart, build, wait, status, why, pause, resume, events)
+@click.command(short_help="Type into a service's terminal.")
+@click.argument("name")
+@click.option(
+    "--detach-keys", "keys", default="ctrl-]", show_default=True, metavar="KEYS",
+    help='The keys that end it and leave the service running; several as "ctrl-p,ctrl-q".',
+)  # fmt: skip
+def attach(name: str, keys: str) -> int:
+    """Give your terminal to a service that has `tty = true`: a debugger, a prompt, a console.
+
+    All keys go to the service, Ctrl-C too, but for the keys that detach: Ctrl-] unless --detach-keys says otherwise.
+    What it has printed last is shown at first. A restart of the service is told in a line, and it goes on with the new
+    one. If the input is no terminal, it is sent, and what the service answers is printed.
+
+    \b
+    Examples:
+      procwatch attach web
+      echo continue | procwatch attach web
+    """
+    from procwatch.control.attach import attach as stay
+    from procwatch.remote import open_connection
+
+    with open_connection(click.get_current_context().find_root().obj) as client:
+        return stay(client, name, keys)
+
+
+ALL = (stop, restart, build, wait, status, why, pause, resume, events, attach)

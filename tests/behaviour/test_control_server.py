@@ -228,7 +228,7 @@ def test_a_follower_that_does_not_read_is_let_go(project: Path, start: Start) ->
     deaf.call("follow", {})
     names = ["api"] * 3000
     for _ in range(200):  # an answer of its own length each, on the follower's connection
-        deaf._send("pause", {"names": names})
+        deaf.send("pause", {"names": names})
     assert len(client.call("status", {}, DEADLINE_S)["units"]) == 2
     deaf.close()
     client.close()

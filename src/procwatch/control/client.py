@@ -71,7 +71,7 @@ class Client:
 
         `told` gets the method and the parameters of what the supervisor tells before it answers.
         """
-        self._send(method, params)
+        self.send(method, params)
         while True:
             message = self._message(answer_s)
             if "method" not in message:
@@ -86,14 +86,34 @@ class Client:
             message = _read(line)
             yield message.get("method", ""), message.get("params", {})
 
-    def _send(self, method: str, params: Mapping[str, Any]) -> None:
+    def send(self, method: str, params: Mapping[str, Any]) -> int:
+        """Ask, without waiting for the answer; the number that it will have as its `id`."""
         self._number += 1
         try:
+            self._connection.settimeout(ANSWER_S)
             self._connection.sendall(protocol.call(method, params, self._number))
         except BrokenPipeError:
             pass  # whoever is refused is told why, and that can be read
         except OSError as error:
             raise ProcwatchError(f"procwatch does not listen any more: {_words(error)}") from error
+        return self._number
+
+    def fileno(self) -> int:
+        """What can be read when there is something to `receive`."""
+        return self._connection.fileno()
+
+    def receive(self) -> list[dict[str, Any]] | None:
+        """The messages that have come, at least one, or only a part of one; None at the end of the connection."""
+        try:
+            data = self._connection.recv(_CHUNK_BYTES)
+        except TimeoutError:
+            raise ProcwatchError(f"procwatch has not answered within {ANSWER_S:g} s; is it stopped?") from None
+        except ConnectionResetError:
+            data = b""
+        if not data:
+            return None
+        *lines, self._lines = (self._lines + data).split(b"\n")
+        return [_read(line) for line in lines]
 
     def _message(self, answer_s: float | None) -> dict[str, Any]:
         line = self._line(answer_s)

@@ -21,9 +21,12 @@ from procwatch.core.model import Project
 from procwatch.core.verdict import Moment, Verdict, Wish
 from procwatch.errors import ExitCode
 from procwatch.output.ring import Ring
+from procwatch.runtime.attachments import Attachments
 from procwatch.runtime.chronicle import Chronicle
 from procwatch.runtime.guardian import front_pid
+from procwatch.runtime.params import Params
 from procwatch.runtime.server import Caller
+from procwatch.runtime.terminals import Terminals
 
 # The last lines of what failed, for the answer.
 _MOST_EVENTS = 1000
@@ -52,11 +55,19 @@ class Commands:
     and says what changes by it.
     """
 
-    def __init__(self, engine: Engine, chronicle: Chronicle, ended: asyncio.Event, rings: Mapping[str, Ring]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        chronicle: Chronicle,
+        terminals: Terminals,
+        ended: asyncio.Event,
+        rings: Mapping[str, Ring],
+    ) -> None:
         self.take_in: Callable[[], Awaitable[None]] | None = None
         self.reload: Callable[[], Awaitable[str]] | None = None
         self._engine = engine
         self._chronicle = chronicle
+        self._attachments = attachments = Attachments(terminals)
         self._wishes: set[_Wish] = set()
         self._ended = ended
         self._rings = rings
@@ -65,8 +76,11 @@ class Commands:
             "restart": self._restart, "build": self._build, "wait": self._wait, "pause": self._pause,
             "resume": self._resume, "events": self._events, "follow": self._follow, "shutdown": self._shutdown,
             "logs": self._logs, "reload": self._reload,
+            "attach": self._attach, "type": attachments.type, "resize": attachments.resize,
+            "detach": attachments.detach,
         }  # fmt: skip
         engine.watch_plans(self._planned)
+        engine.watch_plans(attachments.planned)
 
     @property
     def _project(self) -> Project:
@@ -139,6 +153,9 @@ class Commands:
         page = self._rings[name].page(int(place))
         text = page.data.decode("utf-8", "surrogateescape")
         return {"pid": os.getpid(), "begin": page.begin, "text": text, "is_last": page.is_last}
+
+    async def _attach(self, params: Params, caller: Caller) -> object:
+        return await self._attachments.attach(params, caller, self._engine.moment())
 
     # --- act ---------------------------------------------------------------------------------------------------------
 
@@ -281,47 +298,3 @@ class _Wish:
             self.verdicts[name] = found
         if all(found.outcome != "waits" for found in self.verdicts.values()):
             self.settled.set()
-
-
-class Params:
-    """The parameters of a request, taken one by one; what is left over is unknown."""
-
-    def __init__(self, given: dict[str, Any]) -> None:
-        self._given = dict(given)
-
-    def words(self, key: str, *, at_least_one: bool) -> tuple[str, ...]:
-        """A list of strings."""
-        found = self._given.pop(key, [])
-        if not isinstance(found, list) or not all(isinstance(word, str) for word in found):
-            raise Fault(WRONG_PARAMS, f'"{key}" must be a list of strings')
-        if at_least_one and not found:
-            raise Fault(WRONG_PARAMS, f'"{key}" must name something')
-        return tuple(found)
-
-    def flag(self, key: str, *, default: bool) -> bool:
-        """True or false."""
-        found = self._given.pop(key, default)
-        if not isinstance(found, bool):
-            raise Fault(WRONG_PARAMS, f'"{key}" must be true or false')
-        return found
-
-    def number(self, key: str, default: float | None) -> Any:
-        """A number that is not negative, in seconds where it is a time."""
-        found = self._given.pop(key, default)
-        if found is None and default is None:
-            return None
-        if isinstance(found, bool) or not isinstance(found, int | float) or not 0 <= found < float("inf"):
-            raise Fault(WRONG_PARAMS, f'"{key}" must be a number from 0 on')
-        return found
-
-    def text(self, key: str) -> str:
-        """A string; empty if it is not given."""
-        found = self._given.pop(key, "")
-        if not isinstance(found, str):
-            raise Fault(WRONG_PARAMS, f'"{key}" must be a string')
-        return found
-
-    def end(self) -> None:
-        """A parameter that nobody has taken is a mistake."""
-        if self._given:
-            raise Fault(WRONG_PARAMS, f'there is no parameter "{next(iter(self._given))[:80]}" here')

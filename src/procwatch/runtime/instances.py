@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from procwatch.core import messages as msg
-from procwatch.core.model import Exit
+from procwatch.core.model import Exit, Service
 from procwatch.errors import ProcwatchError
 from procwatch.runtime import instance as life
 from procwatch.runtime.effects import Surroundings
@@ -75,12 +75,18 @@ class Instances:
         self._running[action.name] = one
         sink = self._outputs.of_step(service, "run")
         try:
-            one.launch = launch = surroundings.launch(service, action.instance)
+            one.launch = launch = self._launch(surroundings, service, action.instance)
         except ProcwatchError as error:
             self._ended(one, refused(error))
             return
         with suppress(asyncio.CancelledError):  # that is how it is stopped; its end has been reported
             await life.run_instance(launch, sink, self._parts.forest, lambda report: self._reported(one, report))
+
+    def _launch(self, surroundings: Surroundings, service: Service, number: int) -> life.Launch:
+        launch = surroundings.launch(service, number)
+        if not service.tty:
+            return launch
+        return replace(launch, spec=replace(launch.spec, terminal=self._parts.terminals.size(service.name)))
 
     async def stop(self, action: msg.StopInstance) -> None:
         """pre_stop, the stop itself, post_stop; the next instance may start only when that has ended.
@@ -123,8 +129,7 @@ class Instances:
     def _reported(self, one: _Running, report: life.Report) -> None:
         match report:
             case life.Started(process):
-                one.process = process
-                self._tell(msg.InstanceStarted(one.name, one.number, process.pid))
+                self._started(one, process)
             case life.Ready():
                 self._tell(msg.InstanceReady(one.name, one.number))
                 self._watch_over(one)
@@ -145,6 +150,12 @@ class Instances:
             case life.Ended(ended):
                 self._ended(one, ended)
 
+    def _started(self, one: _Running, process: Process) -> None:
+        one.process = process
+        if process.terminal is not None:
+            self._parts.terminals.began(one.name, one.number, process.pid, process.terminal)
+        self._tell(msg.InstanceStarted(one.name, one.number, process.pid))
+
     def _watch_over(self, one: _Running, *, reloading: bool = False) -> None:
         """Ask from now on whether it is well; while it reloads not before the time that it has to become ready."""
         if one.launch is None or one.launch.health is None or one.is_leaving or one.is_ending or one.is_stopped:
@@ -161,6 +172,7 @@ class Instances:
     def _ended(self, one: _Running, ended: Exit) -> None:
         _let_alone(one)
         one.process = None
+        self._parts.terminals.ended(one.name, one.number, ended)
         one.end = (ended, self._parts.clock() - one.since_s)
         self._tell_end(one)
 

@@ -14,6 +14,7 @@ from procwatch.runtime.effects import Surroundings
 from procwatch.runtime.inputs import Inputs
 from procwatch.runtime.spawn import Sink
 from procwatch.runtime.store import Store
+from procwatch.runtime.terminals import Terminals
 from procwatch.runtime.tree import Forest
 
 
@@ -49,6 +50,7 @@ class Parts:
     forest: Forest
     store: Store
     world: World
+    terminals: Terminals
     clock: Callable[[], float] = time.monotonic
 
     @property
