@@ -39,6 +39,7 @@ from procwatch.runtime.parts import Parts
 from procwatch.runtime.server import Server
 from procwatch.runtime.store import Store
 from procwatch.runtime.strays import end_strays
+from procwatch.runtime.systemd import Notifier
 from procwatch.runtime.terminal import Size
 from procwatch.runtime.terminals import Terminals
 from procwatch.runtime.tree import Forest
@@ -70,6 +71,7 @@ class _Start:
     request: Request
     known: Declared
     options: Options
+    notifier: Notifier
 
     @property
     def project(self) -> Project:
@@ -94,7 +96,7 @@ class _Start:
 
 
 async def _run(request: Request, known: Declared, options: Options) -> int:
-    start = _Start(request, known, options)
+    start = _Start(request, known, options, Notifier(os.environ, front_pid()))
     chosen = start.chosen  # an unknown name is told before anything is done
     loop = asyncio.get_running_loop()
     look = Look(options.as_json, options.verbosity, options.clear, options.detach)
@@ -145,6 +147,9 @@ async def _supervise(start: _Start, chosen: frozenset[str], store: Store, consol
     _on_failures(engine)
     _on_signals(engine, forest)
     asyncio.get_running_loop().add_signal_handler(signal.SIGWINCH, terminals.fit_all)
+    if start.notifier.is_wanted:
+        start.notifier.begin()
+        engine.watch_plans(start.notifier.planned)
     keys = Keys(_keys(engine, console))
     keys.open()
     if start.options.detach:

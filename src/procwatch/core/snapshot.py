@@ -12,6 +12,9 @@ from procwatch.core.model import Build, Service
 from procwatch.core.state import BuildState, Phase, ServiceState
 from procwatch.core.verdict import Moment
 
+# So many failures fit into a line.
+_MOST_NAMED = 3
+
 # The phases that a user knows; the finer ones are steps of these.
 PHASES = {
     Phase.PREPARING: "starting",
@@ -124,3 +127,21 @@ def _ago(age_s: float) -> str:
     if age_s < 3600:
         return f"{age_s // 60:.0f} min ago"
     return f"{age_s // 3600:.0f} h ago"
+
+
+def summary(moment: Moment) -> str:
+    """All of it in a line: what has failed, how many services are ready, what is under way."""
+    services = {name: state for name, state in moment.state.services.items() if state.wanted}
+    failed = [f"{name} failed" for name, state in moment.state.builds.items() if state.failure is not None]
+    failed += [f"{name} crashed" for name, state in services.items() if state.phase in {Phase.BACKOFF, Phase.FAILED}]
+    ready = sum(state.ready for state in services.values())
+    words = failed[:_MOST_NAMED]
+    if len(failed) > _MOST_NAMED:
+        words.append(f"{len(failed) - _MOST_NAMED} more")
+    words.append(f"{ready} of {len(services)} services ready")
+    running = [name for name, state in moment.state.builds.items() if state.activity == "running"]
+    if moment.state.exit_code is not None:
+        words.append("stopping")
+    elif running:
+        words.append(f"{running[0]} runs" if len(running) == 1 else f"{len(running)} builds run")
+    return ", ".join(words)

@@ -16,7 +16,7 @@ import time
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from procwatch.runtime import detach
+from procwatch.runtime import detach, relay
 
 # PR_SET_PDEATHSIG and PR_SET_CHILD_SUBREAPER of prctl(2).
 _SET_PDEATHSIG = 1
@@ -26,7 +26,7 @@ _SET_CHILD_SUBREAPER = 36
 _SI_KERNEL = 128
 _KEYS = frozenset({signal.SIGINT, signal.SIGQUIT})
 PASSED_ON = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT})
-HEARD = PASSED_ON | {signal.SIGCHLD}
+HEARD = PASSED_ON | {signal.SIGCHLD, relay.MESSAGE}
 # What is still there after so long hangs in the kernel, or belongs to another user.
 _KILL_LIMIT_S = 10.0
 _ROUND_S = 0.005
@@ -51,6 +51,7 @@ def stand_guard() -> None:
         return
     _note_modes()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
+    relay.open_way()
     guardian = os.getpid()
     strangers = _children(guardian)
     try:
@@ -61,6 +62,7 @@ def stand_guard() -> None:
     if child:
         guard(child, strangers)
     _guardian = guardian
+    relay.keep_own_end()
     # TERM is deadly until the supervisor has its own handlers, and asks `is_orphan` from then on.
     die_with_guardian(signal.SIGTERM)
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -164,6 +166,7 @@ def _wait_for(child: int) -> int:
         by_key = heard.si_signo in _KEYS and heard.si_code == _SI_KERNEL
         if heard.si_signo in PASSED_ON and not by_key:
             os.kill(child, heard.si_signo)
+        relay.pass_on()
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
             return status
