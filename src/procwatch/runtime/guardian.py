@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, NoReturn
 
@@ -160,16 +161,26 @@ def _let_go() -> None:
 
 
 def _wait_for(child: int) -> int:
-    """The status with which the child has ended. It is waited for here alone, so its id is its own until then."""
+    """The status with which the child has ended. It is waited for here alone, so its id is its own until then.
+
+    Whatever else ends below this process is reaped.
+    """
     while True:
         heard = signal.sigwaitinfo(HEARD)
         by_key = heard.si_signo in _KEYS and heard.si_code == _SI_KERNEL
         if heard.si_signo in PASSED_ON and not by_key:
             os.kill(child, heard.si_signo)
         relay.pass_on()
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            return status
+        for ended, status in _ended():
+            if ended == child:
+                return status
+
+
+def _ended() -> Iterator[tuple[int, int]]:
+    """Id and status of each child that has ended. As process 1 of a container it is given the orphans of others too."""
+    with suppress(ChildProcessError):
+        while (found := os.waitpid(-1, os.WNOHANG))[0]:
+            yield found
 
 
 def _tell(line: str) -> None:
