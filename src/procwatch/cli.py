@@ -16,7 +16,7 @@ import click
 from procwatch import __version__, completion
 from procwatch.cli_remote import ALL
 from procwatch.config.find import here
-from procwatch.errors import ExitCode, printable
+from procwatch.errors import ExitCode, UsageError, printable
 from procwatch.options import LogOptions, Options
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -296,6 +296,26 @@ def completion_script(shell: str) -> None:
     kind = get_completion_class(shell)
     assert kind is not None
     click.echo(kind(cli, {}, "procwatch", "_PROCWATCH_COMPLETE").source())
+
+
+@cli.command("mcp", short_help="Serve tools to a coding agent.")
+@_file_option
+def model_context_protocol() -> int:
+    """Speak the Model Context Protocol over standard input and output, for coding agents: status, why, logs, wait,
+    build and restart of the procwatch that runs for the project. Needs `pip install 'procwatch[mcp]'`.
+
+    \b
+    Examples:
+      procwatch mcp                        what an agent's configuration has as the command
+      procwatch mcp -f shop/watch.toml     for a project elsewhere
+    """
+    try:
+        from procwatch.mcp_server import serve
+    except ImportError as error:
+        if not (error.name or "").startswith("mcp"):
+            raise
+        raise UsageError("`procwatch mcp` needs a library that is not here: pip install 'procwatch[mcp]'") from error
+    return serve(click.get_current_context().find_root().obj)
 
 
 for _remote in ALL:

@@ -147,7 +147,9 @@ def test_help_is_there(tmp_path: Path, args: list[str]) -> None:
     assert "procwatch" in done.stdout
 
 
-@pytest.mark.parametrize("command", ["start", "logs", "check", "graph", "config", "init", "schema", "completion"])
+@pytest.mark.parametrize(
+    "command", ["start", "logs", "check", "graph", "config", "init", "schema", "completion", "mcp"]
+)
 def test_every_command_has_a_whole_summary_and_an_example(tmp_path: Path, command: str) -> None:
     summary = next(
         line for line in procwatch(tmp_path, "--help").stdout.splitlines() if line.startswith(f"  {command} ")
