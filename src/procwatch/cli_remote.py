@@ -208,10 +208,12 @@ def attach(name: str, keys: str) -> int:
       echo continue | procwatch attach web
     """
     from procwatch.control.attach import attach as stay
+    from procwatch.control.borrowed import Keys
     from procwatch.remote import open_connection
 
+    end = Keys(keys)
     with open_connection(click.get_current_context().find_root().obj) as client:
-        return stay(client, name, keys)
+        return stay(client, name, end)
 
 
 ALL = (stop, restart, build, wait, status, why, pause, resume, events, attach)

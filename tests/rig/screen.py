@@ -5,7 +5,6 @@ Waiting is for what is shown, under one generous deadline; nothing here sleeps.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import select
 import subprocess
@@ -32,10 +31,11 @@ class Screen:
         termios.tcsetwinsize(self.slave, size)
         # As a terminal is found where a shell has started something.
         self.modes = termios.tcgetattr(self.slave)
+        # What a session's first process opens is its controlling terminal.
+        acquire = ["/bin/sh", "-c", 'exec "$@" <>"$0"', os.ttyname(self.slave)]
         self.process = subprocess.Popen(
-            command, cwd=folder, stdin=self.slave, stdout=subprocess.PIPE if piped else self.slave, stderr=self.slave,
-            env={**clean_environment(), "TERM": "xterm", **(env or {})}, start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - it takes no lock
+            [*acquire, *command], cwd=folder, stdin=self.slave, stdout=subprocess.PIPE if piped else self.slave,
+            stderr=self.slave, env={**clean_environment(), "TERM": "xterm", **(env or {})}, start_new_session=True,
         )  # fmt: skip
         self.data = bytearray()
 

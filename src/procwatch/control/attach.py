@@ -17,12 +17,11 @@ from contextlib import contextmanager, nullcontext, suppress
 from types import FrameType
 from typing import Any
 
-from procwatch.control.borrowed import Keys, Modes, is_terminal, make_raw, parse_keys, raw_terminal, write_all
+from procwatch.control.borrowed import Keys, Modes, is_terminal, make_raw, raw_terminal, write_all
 from procwatch.control.client import AnswerError, Client
 from procwatch.control.protocol import Fault
 from procwatch.errors import ExitCode, ProcwatchError, printable
 
-DETACH_KEYS = "ctrl-]"
 _READ_BYTES = 4096
 # So many pieces of input are under way; more than procwatch answers at once would stop it from reading any.
 _MOST_UNDER_WAY = 8
@@ -36,7 +35,7 @@ _LEAVING_S = 2.0
 _ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
 
 
-def attach(client: Client, name: str, keys: str = DETACH_KEYS) -> int:
+def attach(client: Client, name: str, keys: Keys) -> int:
     """Stay until the keys are typed, or the service stays down; the exit status. Raises ProcwatchError."""
     return _Attachment(client, keys).run(name)
 
@@ -51,12 +50,11 @@ class _Signalled(Exception):  # noqa: N818 - no error: how a signal gets out of 
 class _Attachment:
     """One stay. `typing`: the keys come from a terminal, and not from a file or a pipe."""
 
-    def __init__(self, client: Client, keys: str) -> None:
+    def __init__(self, client: Client, keys: Keys) -> None:
         self._client = client
         self._typing = is_terminal(0)
         self._shows = is_terminal(1)
-        self._keys_text = keys
-        self._keys = Keys(parse_keys(keys))
+        self._keys = keys
         self._modes = Modes()
         self._call = 0
         self._under_way: set[int] = set()
@@ -174,7 +172,7 @@ class _Attachment:
     def _told(self, method: str, params: Mapping[str, Any]) -> None:
         match method:
             case "attached":
-                end = f"; {self._keys_text} detaches" if self._typing else ""
+                end = f"; {self._keys.text} detaches" if self._typing else ""
                 self._say(f"attached to {params['name']} (run {params['run']}){end}")
             case "output":
                 self._show(base64.b64decode(params["data"]))

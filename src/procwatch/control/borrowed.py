@@ -59,10 +59,14 @@ def make_raw() -> None:
 
 
 class Keys:
-    """Finds the keys that end it in what is typed; what turns out to be none of them is passed on."""
+    """Finds the keys that end it in what is typed; what turns out to be none of them is passed on.
 
-    def __init__(self, keys: bytes) -> None:
-        self._keys = keys
+    `text` is as a user writes them: `ctrl-p,ctrl-q`. Raises UsageError.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._keys = parse_keys(text)
         self._held = b""
 
     def feed(self, typed: bytes) -> tuple[bytes, bool]:
