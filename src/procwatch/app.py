@@ -145,8 +145,7 @@ async def _supervise(start: _Start, chosen: frozenset[str], store: Store, consol
     commands.take_in, commands.reload = configuration.take_in, configuration.reload
     server.serve(commands.handle)
     _on_failures(engine)
-    _on_signals(engine, forest)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGWINCH, terminals.fit_all)
+    _on_signals(engine, forest, terminals)
     if start.notifier.is_wanted:
         start.notifier.begin()
         engine.watch_plans(start.notifier.planned)
@@ -200,7 +199,7 @@ def _on_failures(engine: Engine) -> None:
     threading.excepthook = in_thread
 
 
-def _on_signals(engine: Engine, forest: Forest) -> None:
+def _on_signals(engine: Engine, forest: Forest, terminals: Terminals) -> None:
     """The first signal stops in order, a second one kills at once; ended children are reaped."""
     loop = asyncio.get_running_loop()
     since: list[float] = []
@@ -218,6 +217,7 @@ def _on_signals(engine: Engine, forest: Forest) -> None:
             continue  # nohup: it is to outlive its terminal
         loop.add_signal_handler(number, asked, number)
     loop.add_signal_handler(signal.SIGCHLD, forest.reap)
+    loop.add_signal_handler(signal.SIGWINCH, terminals.fit_all)
     # A flood of signals fills the pipe that wakes the loop. Python's warning about that is made inside the signal
     # handler and can block on a lock that the main thread holds: seen, with a procwatch that hung for ever.
     signal.set_wakeup_fd(signal.set_wakeup_fd(-1), warn_on_full_buffer=False)

@@ -273,7 +273,7 @@ def test_a_service_that_is_stopped_lets_its_clients_go(project: Path, start: Sta
     assert one.is_as_before()
     late = person("attach", "web")
     assert late.ended() == 1
-    assert "service.web does not run (stopped by hand); `procwatch restart web` starts it" in late.text
+    assert "service.web does not run (stopped by hand); `procwatch start web` starts it" in late.text
 
 
 def test_an_end_that_is_not_restarted_is_an_end(project: Path, start: Start, person: Person) -> None:

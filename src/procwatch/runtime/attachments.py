@@ -8,7 +8,6 @@ Rule 2: an attachment is a call that is answered when it is over; it is over wit
 from __future__ import annotations
 
 import asyncio
-import base64
 import binascii
 
 from procwatch.control.protocol import WRONG_PARAMS, Fault
@@ -44,7 +43,7 @@ class Attachments:
         if caller in self._attached:
             raise Fault(ExitCode.REFUSED, f"this connection is attached to {self._attached[caller].name}")
         if end := _end(moment, name):
-            words = f"{name} does not run ({end['reason']}); `procwatch restart {name.partition('.')[2]}` starts it"
+            words = f"{name} does not run ({end['reason']}); `procwatch start {name.partition('.')[2]}` starts it"
             raise Fault(ExitCode.FAILED, words)
         one = self._attached[caller] = _Attached(name, caller, size, self._terminals)
         self._terminals.add(name, one)
@@ -139,7 +138,7 @@ class _Attached:
 
     def _show(self, data: bytes) -> None:
         if data:
-            self._caller.send("output", {"data": base64.b64encode(data).decode()})
+            self._caller.send("output", {"data": binascii.b2a_base64(data, newline=False).decode()})
 
 
 def _on_terminal(project: Project, word: str) -> str:
@@ -184,6 +183,6 @@ def _size(params: Params) -> Size | None:
 
 def _bytes(params: Params, key: str) -> bytes:
     try:
-        return base64.b64decode(params.text(key), validate=True)
-    except (binascii.Error, ValueError) as error:
+        return binascii.a2b_base64(params.text(key), strict_mode=True)
+    except ValueError as error:  # of binascii, or for what is not ASCII
         raise Fault(WRONG_PARAMS, f'"{key}" must be base64') from error
