@@ -413,3 +413,44 @@ def test_the_next_start_recalls_what_was_read_last(project: Path, start: Start) 
     live.until(lambda: memory.exists() and b"sleep 2000" in memory.read_bytes(), "the memory")
     live.stop()
     assert live.seen("config_reloaded")
+
+
+def test_an_included_file_can_appear_change_and_vanish(project: Path, start: Start) -> None:
+    main = f'[project]\ninclude = ["services/*/watch.toml"]\n{TWO}'
+    write(project / "watch.toml", main)
+    live = start()
+    before = up(live, "api", "db")
+    shop = project / "services/shop/watch.toml"
+    write(shop, f'[build.gen]\nrun = "cat src > out"\nwatch = ["src"]\n[service.web]\n{SERVICE}needs = ["gen", "db"]\n')
+    assert "build.shop.gen" in live.wait("build_failed")["name"]
+    write(shop.with_name("src"), "1")
+    up(live, "shop.web")
+    write(shop.with_name("src"), "2")
+    live.wait("service_switched", "service.shop.web")
+    assert shop.with_name("out").read_text() == "2"
+    replace(shop, shop.read_text().replace("1000", "2000"))
+    live.wait("service_switched", "service.shop.web", times=2)
+    shop.parent.rename(project / "services/store")
+    live.wait("service_ready", "service.store.web")
+    assert {"service.shop.web", "build.shop.gen"} <= {*live.seen("config_reloaded")[-1]["names"]}
+    replace(project / "watch.toml", TWO)
+    live.wait("service_stopped", "service.store.web")
+    assert {name: newest(live, name) for name in before} == before
+
+
+def test_the_folder_of_an_included_file_can_be_started_alone(project: Path, start: Start) -> None:
+    write(project / "watch.toml", f'[project]\ninclude = ["services/*/watch.toml"]\n{TWO}')
+    write(
+        project / "services/shop/watch.toml",
+        f'[service.web]\n{SERVICE}needs = ["db"]\n[service.tool]\n{SERVICE}autostart = false',
+    )
+    live = start("shop")
+    up(live, "db", "shop.web")
+    live.stop()
+    assert {event["name"] for event in live.seen("service_started")} == {"service.db", "service.shop.web"}
+    again = start("shop")
+    up(again, "db", "shop.web")
+    write(project / "services/mail/watch.toml", f"[service.smtp]\n{SERVICE}")
+    assert reloaded(again)["effect"] == "new: service.mail.smtp"
+    write(project / "services/shop/watch.toml", f'[service.web]\n{SERVICE}needs = ["db", "service.mail.smtp"]\n')
+    up(again, "mail.smtp")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.behaviour.conftest import Start
-from tests.rig.live import left_over
+from tests.rig.live import left_over, write
 from tests.rig.sample import Beside, becomes, copy, edit, serves, started
 
 
@@ -201,3 +201,36 @@ def test_06_trigger_file_restarts_when_the_other_watcher_has_built(
     assert fourth.pid != third.pid
     assert live.stop() == 130
     assert not left_over(project)
+
+
+def test_07_monorepo_restarts_whom_a_change_concerns_and_takes_in_new_folders(project: Path, start: Start) -> None:
+    port = copy("07-monorepo", project)
+    live = start()
+    first = becomes(live, port, "service.shop.web", "Hello from shop")
+    live.wait("service_ready", "service.mail.web")
+    log = project / ".procwatch/logs/service.mail.web.log"
+    live.until(lambda: log.exists() and "mail of the monorepo" in log.read_text(), "what the main file changes")
+
+    mark = live.mark()
+    edit(project / "libs/greeting/text.txt", "Hello", "Good morning")
+    second = becomes(live, port, "service.shop.web", "Good morning from shop", after=mark)
+    assert second.pid != first.pid
+    assert started(live, mark) == ["service.shop.web"]
+
+    mark = live.mark()
+    edit(project / "services/mail/templates/welcome.txt", "customer", "friend")
+    live.wait("service_switched", "service.mail.web", after=mark)
+    assert serves(live, port, "Good morning from shop") == second
+
+    write(project / "services/chat/watch.toml", '[service.web]\nrun = "exec sleep 1000"\nneeds = ["greeting"]\n')
+    live.wait("service_ready", "service.chat.web")
+    edit(project / "services/shop/watch.toml", "needs =", "neds =")
+    reason = live.wait("config_rejected")["reason"]
+    assert reason.startswith(
+        'services/shop/watch.toml:9:1: service "shop.web": unknown key "neds"; did you mean "needs"?'
+    )
+    edit(project / "services/shop/watch.toml", "neds =", "needs =")
+    (project / "services/chat/watch.toml").unlink()
+    live.wait("service_stopped", "service.chat.web")
+    assert serves(live, port, "Good morning from shop") == second
+    assert live.stop() == 130

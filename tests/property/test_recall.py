@@ -288,6 +288,34 @@ def test_warnings_are_told_each_time(tmp_path: Path) -> None:
     assert load(tmp_path, environ={}).warnings == first.warnings
 
 
+def test_included_files_are_seen_to_change_appear_and_go(tmp_path: Path) -> None:
+    (tmp_path / FOLDER).mkdir()
+    (tmp_path / "watch.toml").write_text('[project]\ninclude = ["s/*/watch.toml"]\n[service.a]\nrun = "x"\n')
+    request = Request(tmp_path, None, {})
+    shop, mail = (tmp_path / "s" / name / "watch.toml" for name in ("shop", "mail"))
+
+    def known() -> list[str]:
+        """What is read anew, and then recalled."""
+        first = declared(request)
+        assert not first.is_recalled
+        remember(request, first)
+        second = declared(request)
+        assert second.is_recalled
+        assert second.project == first.project
+        return list(second.project.services)
+
+    assert known() == ["service.a"]
+    shop.parent.mkdir(parents=True)
+    shop.write_text('service.web.run = "x"\n')
+    assert known() == ["service.shop.web", "service.a"]
+    shop.write_text('service.api.run = "x"\n')
+    assert known() == ["service.shop.api", "service.a"]
+    mail.parent.mkdir()
+    mail.write_text('service.web.run = "x"\n')
+    shop.unlink()
+    assert known() == ["service.mail.web", "service.a"]
+
+
 # --- a Procfile by itself --------------------------------------------------------------------------------------------
 
 LINES = st.one_of(
@@ -316,8 +344,6 @@ def test_a_procfile_by_itself_is_what_a_load_makes_of_it(
     assert alone is not None
     assert _plain(alone) == _plain(loaded)
     assert repr(alone.project) == repr(loaded.project), "keys of builds are made from this text"
-    assert alone.answers is not None
-    assert loaded.answers is not None
     assert dict(alone.answers).items() <= dict(loaded.answers).items()
 
 
@@ -327,7 +353,7 @@ def test_a_procfile_by_itself_is_recalled_until_it_is_edited(tmp_path: Path, nam
     (tmp_path / "Procfile").write_text("web: serve\n")
     request = Request(tmp_path, None, {})
     remember(request, declared(request))
-    assert declared(request).answers is None
+    assert declared(request).is_recalled
     (tmp_path / name).write_text("PORT=7000\n" if name == ".env" else "web: other\n")
-    assert declared(request).answers is not None
+    assert not declared(request).is_recalled
     assert _plain(declared(request)) == _plain(recall._read(request))

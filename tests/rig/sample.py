@@ -27,7 +27,7 @@ _MADE = ("target", "node_modules", "dist", "out", "hooks.log", "greeting.txt", "
 # Below the ports that systems hand out by themselves, so that no client's socket has taken one in between.
 _PORTS = range(10_000, 30_000)
 # Where the samples say their port; 8101 is that of 01, and so on.
-_PORT_FILES = ("watch.toml", ".env")
+_PORT_FILES = ("watch.toml", ".env", "services/shop/watch.toml")
 
 
 @dataclass(frozen=True)

@@ -18,19 +18,18 @@ from procwatch.errors import ConfigError
 
 
 def read_alone(path: Path, environ: Mapping[str, str]) -> tuple[Project, tuple[Path, ...]] | None:
-    """The project of a Procfile, and the files that were read; None where something is wrong or unusual."""
+    """The project of a Procfile, and the files that it depends on; None where something is wrong or unusual."""
     if "$" in path.name:  # what a watch.toml says of its Procfile may hold variables
         return None
     folder = path.parent
     env_file = folder / DEFAULT_ENV_FILE
     try:
-        has_env = is_there(env_file)
-        variables = read_env_file(env_file) if has_env else {}
+        variables = read_env_file(env_file) if is_there(env_file) else {}
         procfile = read_procfile(path, path.name)
         port = base_port(variables["PORT"] if "PORT" in variables else environ.get("PORT"))
         if procfile.problems or port is None:
             return None
-        return _project(folder, procfile, port), (path, env_file) if has_env else (path,)
+        return _project(folder, procfile, port), (path, env_file)
     except ConfigError:
         return None
 

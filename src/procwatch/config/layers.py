@@ -7,7 +7,7 @@ Rule 2: of the kinds of a probe just one may stand, so one that is given replace
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from procwatch.config.locate import KeyPath, Place
 from procwatch.config.source import Document, Source
@@ -66,6 +66,16 @@ class Layers:
     """The files that were merged, the lowest first."""
 
     sources: tuple[Source, ...]
+    # Those of the main folder, and for each build or service those others that say something of it: there may be many.
+    _main: tuple[Source, ...] = field(init=False)
+    _others: dict[KeyPath, list[Source]] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_main", tuple(source for source in self.sources if not source.home))
+        for source in self.sources:
+            if source.home:
+                for unit in {path[:2] for path in source.places.keys if len(path) > 1}:
+                    self._others.setdefault(unit, []).append(source)
 
     def problem(self, path: KeyPath, message: str, *, on_key: bool = False) -> Problem:
         """A problem with what stands at `path`: in the topmost file that has it, or else with what is around it."""
@@ -74,17 +84,30 @@ class Layers:
             if found is not None:
                 source, place = found
                 return source.at(place, message)
-        if self.sources:
-            return Problem(message, Location(self.sources[0].label, 1, 1))
-        return Problem(message)
+        return Problem(message, Location(self._main[0].label, 1, 1)) if self._main else Problem(message)
+
+    def home(self, path: KeyPath) -> str:
+        """The folder of the file that says what stands at `path`, as seen from the main one."""
+        having = self._having(path)
+        return having[-1].home if having else ""
+
+    def first_home(self, path: KeyPath) -> str:
+        """The folder of the file that declares the build or service at `path`."""
+        having = self._having(path)
+        return having[0].home if having else ""
 
     def has(self, path: KeyPath) -> bool:
         """Whether this very path is written in one of the files."""
-        return any(path in source.places for source in self.sources)
+        return bool(self._having(path))
+
+    def _having(self, path: KeyPath) -> list[Source]:
+        """The files in which something stands at this very path, the lowest first."""
+        candidates = (*self._others.get(path[:2], ()), *self._main) if len(path) > 1 else self.sources
+        return [source for source in candidates if path in source.places]
 
     def _find(self, path: KeyPath, *, on_key: bool) -> tuple[Source, Place] | None:
         """A table that is in several files is meant where it was first; anything else where it was last."""
-        having = [source for source in self.sources if path in source.places]
+        having = self._having(path)
         if not having:
             return None
         source = having[0] if all(isinstance(_at(each.document, path), dict) for each in having) else having[-1]

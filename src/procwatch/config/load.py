@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from procwatch.config import include
 from procwatch.config.check import EnoughError, Findings, check, inside
 from procwatch.config.expand import expand_document
 from procwatch.config.find import PROCFILE, find, is_procfile
@@ -30,7 +31,7 @@ from procwatch.config.resolve import Names, check_groups
 from procwatch.config.schema import WatchToml
 from procwatch.config.source import Document, Source, read_toml
 from procwatch.config.translate import Scope, translate
-from procwatch.config.understood import effective, filled
+from procwatch.config.understood import at_home, effective, filled
 from procwatch.config.values import is_name
 from procwatch.config.variables import Variables, replaced
 from procwatch.config.witness import Answer, Environ, Question, is_file, is_there, witnessed
@@ -96,7 +97,8 @@ def load(
             loaded = _load(request, path.parent, Findings(Layers(())), {"project": {"procfile": path.name}})
         else:
             loaded = _load(request, path.parent, _read(request, path))
-            loaded = replace(loaded, files=tuple(dict.fromkeys((path, local_of(path), *loaded.files))))
+            files = (path, local_of(path), *loaded.files)
+            loaded = replace(loaded, files=tuple(dict.fromkeys(files)))
     return replace(loaded, answers=answers)
 
 
@@ -106,7 +108,10 @@ def local_of(path: Path) -> Path:
 
 
 def _read(request: _Request, path: Path) -> Findings:
-    """watch.toml and, if there is one, the watch.local.toml beside it, with what is wrong if it is not TOML."""
+    """watch.toml, the watch.local.toml beside it if there is one, and what they include: the lowest layer comes first.
+
+    With what is wrong where one is not TOML, or not to be included.
+    """
     local = local_of(path)
     sources: list[Source] = []
     problems: list[Problem] = []
@@ -117,7 +122,20 @@ def _read(request: _Request, path: Path) -> Findings:
             problems += error.problems
     if not any(source.path == path for source in sources):
         raise ConfigError(tuple(problems))
-    return Findings(Layers(tuple(sources)), dict.fromkeys(problems), lacks_layer=bool(problems))
+    own = Findings(Layers(tuple(sources)))
+    listed = _included(own.layers)
+    below, wrong = include.read_all(include.parts(path.parent, listed, own), request.label)
+    problems += [*own.problems, *wrong]
+    layers = Layers((*below, *sources))
+    return Findings(layers, dict.fromkeys(problems), warnings=own.warnings, lacks_layer=bool(problems))
+
+
+def _included(layers: Layers) -> list[object]:
+    """What `project.include` lists, in the topmost file that has it; what it must be is checked with all other keys."""
+    found: object = []
+    for source in layers.sources:
+        found = _tables(source.document.get("project")).get("include", found)
+    return found if isinstance(found, list) else []
 
 
 def _load(request: _Request, folder: Path, findings: Findings, document: Document | None = None) -> Loaded:
@@ -161,6 +179,8 @@ def _understand(request: _Request, folder: Path, document: Document, findings: F
     copies, counted = _copies(request, procfile, variables, findings)
     groups = dict.fromkeys(_names((), "groups", findings), ()) | {name: tuple(of) for name, of in parsed.groups.items()}
     builds, services = (_names(getattr(parsed, kind), kind, findings) for kind in UNIT_KINDS)
+    folders = include.folder_groups(findings.layers, {*groups, *builds, *services})
+    groups |= folders
     names = Names(builds, services, groups, counted, _is_partial(procfile, findings))
     scope = Scope(folder, check_groups(names, findings), findings, copies)
     check_patterns(parsed, folder, findings)
@@ -170,11 +190,21 @@ def _understand(request: _Request, folder: Path, document: Document, findings: F
     facts: Document = {"name": made.name if is_name(made.name) else None, "jobs": made.jobs}
     # A default one that is not there may come later: then it must not be named.
     facts |= {"env_file": list(made.env_files)} if variables.read else {}
-    whole, all_expanded = (filled(effective(each, procfile), facts) for each in (document, expanded))
-    files = [procfile.text.path] if procfile else []
+    whole, all_expanded = (
+        at_home(filled(effective(_with(each, folders), procfile), facts), made, findings.layers)
+        for each in (document, expanded)
+    )
+    files = [source.path for source in findings.layers.sources if source.home]
+    files += [procfile.text.path] if procfile else []
     files += [folder / name for name in variables.env_files] if variables.asked_files else []
     warnings = _warnings(made, folder, procfile, findings)
     return Loaded(made, warnings, tuple(files), whole, all_expanded, findings.layers)
+
+
+def _with(document: Document, groups: Mapping[str, tuple[str, ...]]) -> Document:
+    """The document with further groups."""
+    further = {name: list(members) for name, members in groups.items()}
+    return document | {"groups": _tables(document.get("groups")) | further} if groups else document
 
 
 def _expand_and_check(document: Document, variables: Variables, findings: Findings) -> tuple[Document, Document]:

@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from procwatch.config.check import Findings
+from procwatch.config.home import path as at_home
+from procwatch.config.layers import Layers
 from procwatch.config.locate import KeyPath
 from procwatch.config.resolve import Names
 from procwatch.config.schema import UnitTable, WatchToml
@@ -24,17 +26,24 @@ def check_files(file: WatchToml, folder: Path, names: Names, needs: graph.Edges,
         return any(name.startswith("build.") for name in graph.closure(needs, own) - {*own})
 
     for path, table in _tables(file):
-        if (wrong := _folder_fault(folder / table.dir)) is not None:
+        if (wrong := _folder_fault(folder / home_dir(findings.layers, path, table.dir))) is not None:
             if wrong == _MISSING and is_made_first(path):
                 findings.warn((*path, "dir"), f'dir "{table.dir}" {wrong} yet; a build that is needed must make it')
             else:
                 findings.report((*path, "dir"), f'dir "{table.dir}" {wrong}')
-        for index, name in enumerate(table.env_file):
-            where = (*path, "env_file", index)
+        home = findings.layers.home((*path, "env_file"))
+        for index, written in enumerate(table.env_file):
+            where, name = (*path, "env_file", index), at_home(home, written)
             if not is_there(folder / name) and is_made_first(path):
                 findings.warn(where, f"env_file: {name}: {_MISSING} yet; a build that is needed must make it")
             else:
                 read_or_report(folder, name, partial(findings.report, where), findings)
+
+
+def home_dir(layers: Layers, path: KeyPath, written: str) -> str:
+    """The working folder of a build or service; by default that of the file that declares it."""
+    where = (*path, "dir")
+    return at_home(layers.home(where) if layers.has(where) or written != "." else layers.first_home(path), written)
 
 
 _MISSING = "does not exist"

@@ -19,7 +19,8 @@ def check_patterns(file: WatchToml, folder: Path, findings: Findings) -> None:
     number = 0
     for path, text in _entries(file):
         try:
-            number += globs.check_watch(folder, text) if path[-2] == "watch" else globs.check_ignore(text)
+            home = findings.layers.home(path[:-1])
+            number += globs.check_watch(folder / home, text) if path[-2] == "watch" else globs.check_ignore(text)
         except globs.PatternError as error:
             findings.add(findings.at(path, wrong_value(path, error.noun, text)))
         if number > MAX_PATTERNS:

@@ -70,6 +70,11 @@ class ProjectTable(Table):
         "A Procfile to take services from too; a table of the same name adds to its service. "
         "Without this key a Procfile beside watch.toml is not read."
     )
+    include: list[FilledText] = key(
+        'Files to take in, such as "services/*/watch.toml": their builds and services are named after the folders from '
+        "the first wildcard on (shop.api), and their paths are relative to their own folder.",
+        default=[],
+    )
     env_file: list[FilledText] | None = key(
         'Files of NAME=value lines for every command; the later one wins. Default: `[".env"]` if it exists.'
     )

@@ -20,10 +20,15 @@ Document = dict[str, object]
 
 @frozen
 class Source(Text):
-    """A TOML file that could be read."""
+    """A TOML file that could be read.
+
+    `home`: its folder as seen from that of the main file, `prefix`: what its names begin with; both "" for that one.
+    """
 
     document: Document = field(default_factory=dict)
     places: Places = field(default_factory=Places)
+    home: str = ""
+    prefix: str = ""
 
     def at(self, place: Place, message: str) -> Problem:
         """A problem at a place of this file."""

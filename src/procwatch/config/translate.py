@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from procwatch.config import home
 from procwatch.config.check import Findings
 from procwatch.config.layers import ASKED_KINDS, PROBE_KINDS
 from procwatch.config.locate import KeyPath
-from procwatch.config.on_disk import check_files
+from procwatch.config.on_disk import check_files, home_dir
 from procwatch.config.procfile import Instance
 from procwatch.config.resolve import Names
 from procwatch.config.schema import (
@@ -97,6 +98,7 @@ def translate(file: WatchToml, scope: Scope, env_files: tuple[str, ...]) -> Proj
         env_files=env_files,
         jobs=project.jobs or os.cpu_count() or 1,
         isolation=project.isolation,
+        include=tuple(project.include),
         watch=_watch(scope, file),
     )
 
@@ -146,11 +148,11 @@ def _build(scope: Scope, name: str, table: BuildTable) -> Build:
         name=f"build.{name}",
         run=_run(scope, path, table),
         needs=_needs(scope, path, table),
-        watch=tuple(table.watch),
-        ignore=tuple(table.ignore),
-        dir=table.dir,
+        watch=_watched(scope, path, table),
+        ignore=_ignored(scope, path, table),
+        dir=home_dir(scope.findings.layers, path, table.dir),
         env=table.env,
-        env_files=tuple(table.env_file),
+        env_files=_env_files(scope, path, table),
         hooks=_hooks(table.hooks),
         terminal=table.log.terminal,
         color=table.log.color,
@@ -196,11 +198,11 @@ def _service(
         name=f"service.{name}",
         run=_run(scope, path, table),
         needs=_needs(scope, path, table),
-        watch=tuple(table.watch),
-        ignore=tuple(table.ignore),
-        dir=table.dir,
+        watch=_watched(scope, path, table),
+        ignore=_ignored(scope, path, table),
+        dir=home_dir(scope.findings.layers, path, table.dir),
         env=table.env,
-        env_files=tuple(table.env_file),
+        env_files=_env_files(scope, path, table),
         hooks=_hooks(table.hooks),
         terminal=table.log.terminal,
         color=table.log.color,
@@ -234,6 +236,21 @@ def _run(scope: Scope, path: KeyPath, table: UnitTable) -> Command:
     if table.run is None and not is_told:
         scope.report(path, 'has no "run"; say what to run, such as run = ["program", "argument"]')
     return table.run or ""
+
+
+def _watched(scope: Scope, path: KeyPath, table: UnitTable) -> tuple[str, ...]:
+    where = scope.findings.layers.home((*path, "watch"))
+    return tuple(one for text in table.watch for one in home.watched(scope.folder, where, text))
+
+
+def _ignored(scope: Scope, path: KeyPath, table: UnitTable) -> tuple[str, ...]:
+    where = scope.findings.layers.home((*path, "ignore"))
+    return tuple(one for text in table.ignore for one in home.ignored(where, text))
+
+
+def _env_files(scope: Scope, path: KeyPath, table: UnitTable) -> tuple[str, ...]:
+    where = scope.findings.layers.home((*path, "env_file"))
+    return tuple(home.path(where, name) for name in table.env_file)
 
 
 def _log(table: LogTable) -> LogPolicy | None:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from procwatch.config.layers import PROBE_KINDS, overlay
+from procwatch.config.layers import PROBE_KINDS, UNIT_KINDS, Layers, overlay
 from procwatch.config.procfile import RELEASE, Procfile
 from procwatch.config.schema import BuildTable, ServiceTable, Table, WatchToml, sub_table
 from procwatch.config.source import Document
-from procwatch.core.model import DEFAULT_READY
+from procwatch.core.model import DEFAULT_READY, Project
 
 
 def effective(document: Document, procfile: Procfile | None) -> Document:
@@ -61,6 +61,22 @@ def filled(document: Document, project: Document) -> Document:
         units = _table(document.get(kind))
         if units:
             whole[kind] = {name: _fill_unit(table, _table(unit)) for name, unit in units.items()}
+    return whole
+
+
+def at_home(document: Document, made: Project, layers: Layers) -> Document:
+    """The document with what was included as if it stood in the main file."""
+    project = {key: value for key, value in _table(document["project"]).items() if key != "include"}
+    whole = document | {"project": project}
+    for kind in UNIT_KINDS:
+        units = dict(_table(document.get(kind)))
+        for name, table in units.items():
+            unit = made.units.get(f"{kind}.{name}")
+            if unit is not None and layers.first_home((kind, name)):
+                lists = {"watch": unit.watch, "ignore": unit.ignore, "env_file": unit.env_files}
+                units[name] = _table(table) | {"dir": unit.dir, **{key: list(value) for key, value in lists.items()}}
+        if units:
+            whole[kind] = units
     return whole
 
 

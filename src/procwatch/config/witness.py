@@ -6,6 +6,7 @@ Rule 1: whatever a load lets depend on a file, a folder or a variable is asked h
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Literal
 
-Kind = Literal["content", "is there", "is a file", "is a folder", "leads somewhere", "variable"]
+Kind = Literal["content", "is there", "is a file", "is a folder", "leads somewhere", "variable", "matches"]
 # What is asked, and of which path or variable.
 Question = tuple[Kind, str]
 Answer = str | bool | None
@@ -61,6 +62,13 @@ def is_folder(path: str | Path) -> bool:
     return _ask("is a folder", path)
 
 
+def matching(folder: Path, pattern: str) -> tuple[str, ...]:
+    """The files below `folder` that a pattern matches, as seen from there; `*` does not match hidden ones."""
+    answer = _matches(json.dumps([str(folder), pattern]))
+    _note(("matches", json.dumps([str(folder), pattern])), answer)
+    return tuple(json.loads(answer))
+
+
 def note_content(path: Path, data: bytes) -> None:
     """This is what has been read from a file."""
     _note(("content", str(path)), _digest(data))
@@ -95,9 +103,19 @@ def _answer(kind: Kind, subject: str, environ: Mapping[str, str]) -> Answer:
     if kind == "variable":
         return environ.get(subject)
     try:
+        if kind == "matches":
+            return _matches(subject)
         return _content(Path(subject)) if kind == "content" else _DISK[kind](Path(subject))
     except (OSError, ValueError):
         return None
+
+
+def _matches(subject: str) -> str:
+    import glob  # noqa: PLC0415 - few projects include others
+
+    folder, pattern = json.loads(subject)
+    found = glob.glob(pattern, root_dir=folder)  # noqa: PTH207 - pathlib's matches hidden files, and is slower
+    return json.dumps(sorted(name for name in found if os.path.isfile(os.path.join(folder, name))))  # noqa: PTH113, PTH118
 
 
 def _content(path: Path) -> str | None:

@@ -246,7 +246,8 @@ class WatchSettings:
 class Project:
     """All of it. `builds` and `services` are by full name, in the order in which they can be started.
 
-    `env_files` are the project's; `folder` is an absolute path, everything else is relative to it.
+    `env_files` are the project's; `folder` is an absolute path, everything else is relative to it. `include`: patterns
+    of files of which each that comes to match is a part of the project.
     """
 
     name: str
@@ -260,6 +261,7 @@ class Project:
     env_files: tuple[str, ...] = ()
     jobs: int = 1
     isolation: Isolation = "tree"
+    include: tuple[str, ...] = ()
     watch: WatchSettings = WatchSettings()
 
     @property

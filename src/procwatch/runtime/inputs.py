@@ -19,7 +19,7 @@ from procwatch.frozen import frozen
 from procwatch.runtime.engines import Events, WatchedFolder
 from procwatch.runtime.fingerprints import Content, Fingerprints
 from procwatch.runtime.ignores import IgnoreFiles
-from procwatch.runtime.patterns import literal_patterns
+from procwatch.runtime.patterns import literal_patterns, watch_patterns
 from procwatch.runtime.places import Base
 from procwatch.runtime.rules import Rules, UnitRules, unit_rules
 from procwatch.runtime.territory import Changes, Territory
@@ -81,7 +81,8 @@ class Inputs:
         self._ignores = IgnoreFiles(self._place, enabled=project.watch.gitignore)
         self._units = unit_rules(project, self._place, self._ignores)
         named = tuple(self._place.relative(path) for path in definitions)
-        self._definitions = Rules(literal_patterns(self._place, named), None, self._ignores)
+        declaring = (*literal_patterns(self._place, named), *watch_patterns(self._place, project.include))
+        self._definitions = Rules(declaring, None, self._ignores)
         rules = [rules for unit in self._units.values() for rules in (unit.watched, unit.env)]
         self._territory = Territory(self._place, (*rules, self._definitions), self._ignores)
         self._fingerprints = Fingerprints()
