@@ -175,6 +175,17 @@ def resume(names: tuple[str, ...], **options: Any) -> int:
     return _ask("resume", names, **options)
 
 
+@click.command(name="reload", short_help="Read the configuration again.")
+@_json
+def reload_(**options: Any) -> int:
+    """Read watch.toml and what belongs to it again, and apply what differs; print that.
+
+    procwatch does so by itself when one of these files changes, unless it was started with --no-watch. If something is
+    wrong, that is told, what runs stays as it is, and the exit status is 2.
+    """
+    return _ask("reload", (), **options)
+
+
 @click.command(short_help="Print events as they happen.")
 @click.option("-n", "count", type=click.IntRange(0), default=None, metavar="N", help="Print the last N, and end.")
 @click.option("--json", "as_json", is_flag=True, help="This is the form in any case: one JSON object a line.")
@@ -216,4 +227,4 @@ def attach(name: str, keys: str) -> int:
         return stay(client, name, end)
 
 
-ALL = (stop, restart, build, wait, status, why, pause, resume, events, attach)
+ALL = (stop, restart, build, wait, status, why, pause, resume, reload_, events, attach)

@@ -101,6 +101,7 @@ _ASKS: dict[str, tuple[frozenset[str], bool, bool]] = {
     "wait": (frozenset({"--json"}), True, True),
     "pause": (frozenset({"--json"}), True, False),
     "resume": (frozenset({"--json"}), True, False),
+    "reload": (frozenset({"--json"}), False, False),
 }
 
 
@@ -120,7 +121,10 @@ def plain_ask(arguments: Sequence[str]) -> Ask | None:
             return None
         else:
             names.append(word)
-    if not names or (_ASKS[names[0]][2] and len(names) == 1) or _COMPLETION in os.environ:
+    if not names or _COMPLETION in os.environ:
+        return None
+    _, takes_names, needs_names = _ASKS[names[0]]
+    if (needs_names and len(names) == 1) or (len(names) > 1 and not takes_names):
         return None
     return Ask(names[0], tuple(names[1:]), file, as_json="--json" in flags, wait="--no-wait" not in flags)
 

@@ -47,6 +47,8 @@ def ask(what: Ask) -> int:
                 return _events(client, what)
             case "pause" | "resume":
                 return _pause(client, what)
+            case "reload":
+                return _reload(client, what)
             case "stop" if not what.names:
                 client.call("shutdown", {"wait": what.wait}, None)
                 return ExitCode.DONE
@@ -191,6 +193,12 @@ def _events(client: Client, what: Ask) -> int:
         return ExitCode.DONE
     for _, event in client.stream("follow", {}):
         print(json.dumps(event), flush=True)
+    return ExitCode.DONE
+
+
+def _reload(client: Client, what: Ask) -> int:
+    answer = client.call("reload", {}, None)
+    print(json.dumps(answer) if what.as_json else printable(answer["changed"]))
     return ExitCode.DONE
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
-import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.behaviour.conftest import Start
-from tests.rig.live import Event, Live, write
+from tests.rig.live import Event, Live, clean_environment, write
 
 SERVICE = 'run = "exec sleep 1000"\n'
 TWO = f"[service.api]\n{SERVICE}[service.db]\n{SERVICE}"
@@ -386,21 +386,22 @@ def test_reload_reads_it_where_nothing_is_watched(project: Path, start: Start) -
     live = start("--no-watch")
     up(live, "api", "db")
     write(project / "watch.toml", TWO.replace("[service.db]", "[service.base]"))
-    assert ask(project, "reload") == {"changed": "new: service.base; gone: service.db"}
+    assert reload(project).stdout == "new: service.base; gone: service.db\n"
     live.wait("service_ready", "service.base")
-    assert ask(project, "reload") == {"changed": "no build or service is changed by it"}
+    assert reload(project, "--json").stdout == '{"changed": "no build or service is changed by it"}\n'
     write(project / "watch.toml", "x")
-    assert "watch.toml:1:" in str(ask(project, "reload"))
+    refused = reload(project)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("procwatch: watch.toml:1:")
+    live.wait("config_rejected")
+    assert reload(project, "api").returncode == 2, "it takes no names"
 
 
-def ask(folder: Path, method: str) -> object:
-    """The answer of the control socket."""
-    with socket.socket(socket.AF_UNIX) as talk, talk.makefile("rw") as lines:
-        talk.connect(str(folder / ".procwatch/control.sock"))
-        lines.write(json.dumps({"jsonrpc": "2.0", "id": 1, "method": method}) + "\n")
-        lines.flush()
-        answer = json.loads(lines.readline())
-        return answer.get("result", answer.get("error"))
+def reload(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "procwatch", "reload", *args]
+    return subprocess.run(
+        command, cwd=folder, env=clean_environment(), capture_output=True, text=True, timeout=60, check=False
+    )
 
 
 def test_the_next_start_recalls_what_was_read_last(project: Path, start: Start) -> None:
