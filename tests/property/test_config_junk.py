@@ -61,6 +61,7 @@ def told(files: dict[str, bytes]) -> str | None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for file, content in files.items():
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
             (folder / file).write_bytes(content)
         try:
             load(folder, environ={"X": "1"}, file=Path("watch.toml"))
@@ -105,6 +106,21 @@ def test_what_can_be_loaded_fits_the_json_schema(document: dict[str, object]) ->
 def test_any_two_documents_are_a_project_or_an_error(main: dict[str, object], local: dict[str, object]) -> None:
     both = {"watch.toml": tomli_w.dumps(main).encode(), "watch.local.toml": tomli_w.dumps(local).encode()}
     assert_in_our_words(told(both))
+
+
+@FEW
+@given(DOCUMENTS, DOCUMENTS)
+def test_any_included_documents_are_a_project_or_an_error(one: dict[str, object], two: dict[str, object]) -> None:
+    main = b'[project]\ninclude = ["*/watch.toml"]\n[service.main]\nrun = "x"\n[groups]\nh = ["b.a"]\n'
+    parts = {f"{name}/watch.toml": tomli_w.dumps(text).encode() for name, text in (("b", one), ("g", two))}
+    assert_in_our_words(told({"watch.toml": main, **parts}))
+
+
+@FEW
+@given(st.lists(WORDS | st.text("*?[]{}!/.a\\#\0", max_size=8), max_size=3))
+def test_any_include_is_a_project_or_an_error(patterns: list[str]) -> None:
+    main = tomli_w.dumps({"project": {"include": patterns}, "service": {"a": {"run": "x"}}}).encode()
+    assert_in_our_words(told({"watch.toml": main, "a/watch.toml": b'service.a.run = "x"', "a/a/a": b""}))
 
 
 @FEW

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from procwatch.config import include
 from procwatch.config.home import ignored, watched
 from procwatch.config.load import Loaded, load
 from procwatch.config.write import render
@@ -105,6 +106,7 @@ def test_defaults_hold_for_their_own_file_and_beat_those_of_the_main_one(tmp_pat
         ("services/*/watch.toml", "services/shop", "shop"),
         ("*/*/watch.toml", "services/shop", "services.shop"),
         ("services/shop/dev.toml", "services/shop", "shop"),
+        ("./services//*/watch.toml", "services/shop", "shop"),
         ("services/*/back/watch.toml", "services/shop/back", "shop.back"),
         ("packages/*/*/watch.toml", "packages/@acme/my ui", "acme.my-ui"),
     ],
@@ -150,6 +152,9 @@ def test_missing_files_are_told_with_their_place(tmp_path: Path) -> None:
         ('[project]\ninclude = ["*/watch.toml"]', '1:1: "project" stands in the main watch.toml only'),
         ("[watch]\npoll = true", '1:1: "watch" stands in the main watch.toml only'),
         ("service = 3", "1:11: service must be a table, not 3"),
+        ("defaults = 3", "1:12: defaults must be a table, not 3"),
+        ("defaults.build = 3", "1:18: defaults.build must be a table, not 3"),
+        ("defaults.biuld.x = 3", '1:10: defaults: unknown key "biuld"; the keys here are: build, service'),
     ],
 )
 def test_what_cannot_be_included_is_told_with_its_place(tmp_path: Path, text: str, said: str) -> None:
@@ -187,6 +192,18 @@ def test_two_folders_of_one_name_are_an_error_with_a_way_out(tmp_path: Path) -> 
 def test_a_folder_that_makes_no_name_is_an_error(tmp_path: Path, folder: str) -> None:
     (problem,) = wrong(mono(tmp_path, **{folder: SHOP}))
     assert f'no name can be made of the folder "services/{folder}"' in problem
+
+
+def test_there_is_a_limit_to_what_is_included(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(include, "MAX_INCLUDED", 1)
+    (problem,) = wrong(mono(tmp_path, shop=SHOP, mail=SHOP))
+    assert "include: with this entry there are more than 1 files" in problem
+
+
+def test_one_file_is_included_once(tmp_path: Path) -> None:
+    main = '[project]\ninclude = ["services/*/watch.toml", "services/shop/watch.toml"]\n'
+    shop = '[service.web]\nrun = "x"\n'
+    assert list(loaded(mono(tmp_path, main, shop=shop)).project.units) == ["service.shop.web"]
 
 
 def test_a_pattern_that_matches_nothing_is_warned_of(tmp_path: Path) -> None:

@@ -6,12 +6,13 @@ Rule 2: nothing is taken in twice, and nothing from a file that was taken in.
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from procwatch.config.check import Findings, wrong_value
+from procwatch.config.check import Findings, shown, wrong_value
 from procwatch.config.globs import has_wildcard
 from procwatch.config.layers import UNIT_KINDS, Layers, long_form, overlay
 from procwatch.config.locate import KeyPath, Place, Places
@@ -45,11 +46,12 @@ def parts(folder: Path, patterns: Iterable[object], findings: Findings) -> tuple
     owners: dict[str, str] = {}
     for index, pattern in enumerate(patterns):
         where: KeyPath = ("project", "include", index)
-        if not isinstance(pattern, str) or (fault := _fault(pattern)):
-            if isinstance(pattern, str):
-                findings.report(where, f'include "{pattern}" {fault}')
+        if not isinstance(pattern, str) or not pattern.strip() or "\0" in pattern:
+            continue  # told where its type is checked
+        if fault := _fault(pattern):
+            findings.report(where, f'include "{pattern}" {fault}')
             continue
-        names = matching(folder, pattern)
+        names = matching(folder, posixpath.normpath(pattern))
         if not names:
             findings.warn(where, f'include "{pattern}" matches no file')
         for name in names:
@@ -87,7 +89,7 @@ def _fault(pattern: str) -> str | None:
 
 def _prefix(pattern: str, home: str) -> str:
     """The folders from the first wildcard on, as a name; without a wildcard the last folder."""
-    folders = [part for part in pattern.split("/")[:-1] if part != "."]
+    folders = posixpath.normpath(pattern).split("/")[:-1]
     first = next((at for at, part in enumerate(folders) if has_wildcard(part)), len(folders) - 1)
     names = (_NOT_IN_NAMES.sub("-", part).lstrip("_.-") for part in home.split("/")[first:])
     return ".".join(filter(None, names))
@@ -111,6 +113,19 @@ def _faults(source: Source) -> Iterator[Problem]:
             yield source.at(place, f'"{key}" stands in the main watch.toml only, and this file is included{advice}')
         elif key in (*UNIT_KINDS, "groups", "defaults") and not isinstance(value, dict):
             yield source.at(place, wrong_value((key,), "a table", value))
+        elif key == "defaults":
+            yield from _defaults_faults(source, _table(value))
+
+
+def _defaults_faults(source: Source, defaults: Document) -> Iterator[Problem]:
+    """What no build or service would show."""
+    for kind, value in defaults.items():
+        path: KeyPath = ("defaults", kind)
+        if kind not in UNIT_KINDS:
+            place = source.places.key(path) or Place(1, 1, 1)
+            yield source.at(place, f"defaults: unknown key {shown(kind)}; the keys here are: {', '.join(UNIT_KINDS)}")
+        elif not isinstance(value, dict):
+            yield source.at(source.places.value(path) or Place(1, 1, 1), wrong_value(path, "a table", value))
 
 
 def _moved(document: Document, prefix: str) -> Document:
