@@ -386,19 +386,29 @@ def test_reload_reads_it_where_nothing_is_watched(project: Path, start: Start) -
     live = start("--no-watch")
     up(live, "api", "db")
     write(project / "watch.toml", TWO.replace("[service.db]", "[service.base]"))
-    assert reload(project).stdout == "new: service.base; gone: service.db\n"
+    assert ask(project, "reload").stdout == "new: service.base; gone: service.db\n"
     live.wait("service_ready", "service.base")
-    assert reload(project, "--json").stdout == '{"changed": "no build or service is changed by it"}\n'
+    assert ask(project, "reload", "--json").stdout == '{"changed": "no build or service is changed by it"}\n'
     write(project / "watch.toml", "x")
-    refused = reload(project)
+    refused = ask(project, "reload")
     assert refused.returncode == 2
     assert refused.stderr.startswith("procwatch: watch.toml:1:")
     live.wait("config_rejected")
-    assert reload(project, "api").returncode == 2, "it takes no names"
+    assert ask(project, "reload", "api").returncode == 2, "it takes no names"
 
 
-def reload(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "procwatch", "reload", *args]
+def test_wait_takes_in_an_edit_of_the_configuration(project: Path, start: Start) -> None:
+    write(project / "watch.toml", TWO)
+    live = start()
+    up(live, "api", "db")
+    for number in range(2, 5):
+        write(project / "watch.toml", TWO.replace("[service.db]\n", f'[service.db]\nenv = {{ A = "{number}" }}\n'))
+        assert ask(project, "wait", "db").stdout.startswith(f"service.db: ready (run {number}, ")
+
+
+def ask(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    """A command that asks the procwatch that runs."""
+    command = [sys.executable, "-m", "procwatch", *args]
     return subprocess.run(
         command, cwd=folder, env=clean_environment(), capture_output=True, text=True, timeout=60, check=False
     )

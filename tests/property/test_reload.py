@@ -49,6 +49,20 @@ def _unit(draw: st.DrawFn, known: Unit | None, new: Unit, names: list[str]) -> l
     return [replace(made, needs=tuple(each for each in made.needs if each.name in names))]
 
 
+def ask(world: World, made: Project, data: st.DataObject) -> None:
+    """Somebody asks for something by name; the names may be those of an older configuration."""
+    services = data.draw(st.lists(st.sampled_from(sorted({*made.services, *world.instances})), min_size=1, max_size=2))
+    match data.draw(st.sampled_from(["start", "stop", "restart", "build", "pause", "resume"])):
+        case ("start" | "stop" | "restart") as to:
+            world.send(msg.ServicesAsked(tuple(services), to))
+        case "build" if made.builds:
+            world.send(msg.BuildsAsked((data.draw(st.sampled_from(sorted({*made.builds, *world.running}))),)))
+        case "pause":
+            world.send(msg.PauseAsked(tuple(services), paused=True))
+        case _:
+            world.send(msg.PauseAsked(tuple(made.units), paused=False))
+
+
 def is_current(world: World, name: str) -> bool:
     """Whether a unit runs, or last ran, by the configuration of now."""
     return world.ran_as[name] == world.defined(name)
@@ -62,12 +76,17 @@ def test_after_any_history_every_service_runs_the_newest_content_and_definition(
     world.broken = {BROKEN}
     world.begin()
     for _ in range(data.draw(st.integers(0, 20))):
-        if data.draw(st.integers(0, 3)):
+        kind = data.draw(st.integers(0, 5))
+        if kind > 1:
             if world.state.builds and world.state.services:
                 play(world, data)
+        elif kind == 1:
+            ask(world, made, data)
         else:
             made = data.draw(changed(made))
             world.change(made)
+    world.send(msg.PauseAsked(tuple(made.units), paused=False))
+    world.send(msg.ServicesAsked(tuple(made.services), "start"))
     world.unprepared, world.mute = set(), set()
     world.settle()
     world.save(*made.builds, content=1)

@@ -154,6 +154,17 @@ def test_only_what_was_asked_for_takes_part() -> None:
     assert world.state.builds.keys() == {"build.css"}
 
 
+def test_it_ends_by_itself_only_as_long_as_nothing_is_watched() -> None:
+    made = project(service("web"))
+    for watching, ended in ((True, None), (False, 0)):
+        world = World.of(made, watching=not watching).begin()
+        world.settle()
+        world.send(msg.ProjectChanged(replace(made, jobs=2), (), watching=watching))
+        world.crash("service.web", code=0)
+        world.settle()
+        assert world.ended == ended
+
+
 def test_a_candidate_of_the_old_definition_is_given_up() -> None:
     hooks = {"pre_start": ("sleep 1000",)}
     world = World.of(project(service("web", hooks=hooks))).begin()
