@@ -129,7 +129,7 @@ def start(names: tuple[str, ...], env_files: tuple[str, ...], concurrency: str |
 
 
 @cli.command(short_help="Show what builds and services have printed.")
-@click.argument("names", nargs=-1, metavar="[NAME]…")
+@click.argument("names", nargs=-1, metavar="[NAME]…", shell_complete=completion.units)
 @click.option(
     "-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C; begins with the last 10 lines."
 )

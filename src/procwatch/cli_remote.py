@@ -201,7 +201,7 @@ def events(count: int | None, **options: Any) -> int:
 
 
 @click.command(short_help="Type into a service's terminal.")
-@click.argument("name")
+@click.argument("name", shell_complete=completion.services)
 @click.option(
     "--detach-keys", "keys", default="ctrl-]", show_default=True, metavar="KEYS",
     help='The keys that end it and leave the service running; several as "ctrl-p,ctrl-q".',

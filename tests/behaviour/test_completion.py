@@ -60,6 +60,8 @@ def offered(folder: Path, *words: str, file: str | None = None) -> list[str]:
         (("restart", "b"), ["backend"]),
         (("wait", ""), ["lib", "assets", "api", "database", "backend"]),
         (("why", "service.d"), ["service.database"]),
+        (("logs", "l"), ["lib"]),
+        (("attach", "a"), ["api"]),
         (("st",), ["start", "status", "stop"]),
         (("start", "--exc"), ["--except"]),
         (("completion", ""), ["bash", "zsh", "fish"]),

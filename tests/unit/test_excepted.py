@@ -23,3 +23,14 @@ def test_what_is_left_out_counts_as_there_until_it_is_started() -> None:
     world.settle()
     assert set(world.state.services) == set(whole.services)
     assert world.state.services["service.api"].instance == 3, "it follows service.db, which is new to it"
+
+
+def test_what_is_left_out_stays_out_when_the_configuration_changes() -> None:
+    units = service("db"), service("api", "service.db"), service("web")
+    whole = project(*units[:2])
+    world = World(whole, initial(whole, ("service.api",), {}, excepted=frozenset({"service.db"}))).begin()
+    world.settle()
+    world.change(project(*units))
+    world.settle()
+    assert set(world.state.services) == {"service.api", "service.web"}
+    assert world.state.services["service.api"].instance == 1

@@ -71,7 +71,8 @@ def note(draft: Draft, event: msg.ProjectChanged) -> None:
             _look_again(draft, name, is_redefined=definition(old, old.units[name]) != definition(new, new.units[name]))
     for name in back:
         _take_back(draft, name)
-    draft.join((*event.names, *(name for name in new.units if name in draft.builds or name in draft.services)))
+    wanted = [name for name in event.names if name not in draft.state.excepted]
+    draft.join((*wanted, *(name for name in new.units if name in draft.builds or name in draft.services)))
     told = difference(current, new)
     names = (*told.changed, *told.added, *told.removed)
     draft.actions.append(msg.Notice("config_reloaded", effect=told.words, names=names))
