@@ -372,3 +372,13 @@ def test_without_a_supervisor_and_with_wrong_keys_it_is_told(project: Path) -> N
     done = call(project, "attach", "web", "--detach-keys", "ctrl-1")
     assert done.returncode == 2
     assert b'"ctrl-1" is no key' in done.stderr
+
+
+def test_a_terminal_that_has_gone_is_an_end_even_if_no_signal_tells(project: Path, start: Start) -> None:
+    running(project, start)
+    deaf = "trap '' HUP; exec \"$@\""
+    one = Screen(project, "sh", "-c", deaf, "sh", sys.executable, "-m", "procwatch", "attach", "web")
+    one.shows("attached to service.web")
+    one.close_window()
+    one.process.wait(DEADLINE_S)
+    one.close()

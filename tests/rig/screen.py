@@ -85,13 +85,19 @@ class Screen:
         """Whether the terminal has the modes that it was given with."""
         return termios.tcgetattr(self.slave) == self.modes
 
+    def close_window(self) -> None:
+        """The terminal is gone; nothing can be typed or seen any more."""
+        os.close(self.master)
+        self.master = -1
+
     def close(self) -> None:
         """End what runs, and let the terminal go."""
         self.process.kill()
         self.process.wait()
         if self.process.stdout is not None:
             self.process.stdout.close()
-        os.close(self.master)
+        if self.master >= 0:
+            os.close(self.master)
         os.close(self.slave)
 
 

@@ -73,7 +73,7 @@ class _Attachment:
         messages = self._client.receive()
         for message in messages or ():  # an error is told before anything is changed
             if "error" in message:
-                raise AnswerError(Fault(message["error"]["code"], message["error"]["message"]))
+                _result(message)
         try:
             with _ended_by_signals(), raw_terminal(self._modes) if self._typing else nullcontext(), _woken() as woken:
                 self._take(messages)
@@ -128,6 +128,8 @@ class _Attachment:
         if not data:
             self._has_input = False
             self._input_ended_s = time.monotonic()
+            if self._typing:  # nobody is there any more
+                self._leave_s = self._input_ended_s
             self._ends_soon()
             return
         if not self._typing:

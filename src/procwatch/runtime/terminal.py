@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import re
 import termios
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
@@ -31,8 +30,7 @@ _IUTF8 = 0x4000
 # A session's first process gets the terminal that it opens as its controlling one: only so does Ctrl-C work. The
 # program's own descriptors are there already; "$0" is the terminal's name.
 _ACQUIRE = ("/bin/sh", "-c", 'exec "$@" <>"$0"')
-# A shell passes on only variables with such names; `env` hands over the others.
-_SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# A shell passes on only variables whose names it could write; `env` hands over the others.
 _ENV = "/usr/bin/env"
 
 
@@ -63,7 +61,7 @@ def open_terminal(size: Size, ours: ExitStack) -> tuple[int, int]:
 
 def acquiring(argv: tuple[str, ...], env: Mapping[str, str], slave: int) -> tuple[str, ...]:
     """The command that makes this terminal the controlling one of the session that it leads, then becomes `argv`."""
-    unusual = [f"{name}={value}" for name, value in env.items() if not _SHELL_NAME.fullmatch(name)]
+    unusual = [f"{name}={value}" for name, value in env.items() if not (name.isascii() and name.isidentifier())]
     return (*_ACQUIRE, os.ttyname(slave), *((_ENV, *unusual) if unusual else ()), *argv)
 
 

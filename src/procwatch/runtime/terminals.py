@@ -8,7 +8,6 @@ Rule 2: a terminal is as large as the smallest of those that look on, so that ea
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from procwatch.core.model import Exit
@@ -36,15 +35,15 @@ class Viewer(Protocol):
         """Nothing of the instance is left."""
 
 
-@dataclass(slots=True)
 class _Place:
-    """What is known of one service."""
+    """What is known of one service; `is_cut`: it has printed more than what is kept as `recent`."""
 
-    run: int = 0
-    terminal: Terminal | None = None
-    recent: bytes = b""
-    is_cut: bool = False
-    viewers: list[Viewer] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.run = 0
+        self.terminal: Terminal | None = None
+        self.recent = b""
+        self.is_cut = False
+        self.viewers: list[Viewer] = []
 
     def printed(self, data: bytes) -> None:
         """Keep the end of it, and show it to everybody."""
