@@ -103,14 +103,14 @@ class Client:
         return self._connection.fileno()
 
     def receive(self) -> list[dict[str, Any]] | None:
-        """The messages that have come, at least one, or only a part of one; None at the end of the connection."""
+        """The messages that have come, none if that is only a part of one; None at the end of the connection."""
         try:
-            data = self._connection.recv(_CHUNK_BYTES)
+            data = b"" if (has_some := b"\n" in self._lines) else self._connection.recv(_CHUNK_BYTES)
         except TimeoutError:
             raise ProcwatchError(f"procwatch has not answered within {ANSWER_S:g} s; is it stopped?") from None
         except ConnectionResetError:
             data = b""
-        if not data:
+        if not data and not has_some:
             return None
         *lines, self._lines = (self._lines + data).split(b"\n")
         return [_read(line) for line in lines]
