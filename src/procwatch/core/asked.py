@@ -76,6 +76,4 @@ def stop_unwanted(draft: Draft, service: Service) -> None:
     if users:
         draft.holds[service.name] = f"stops after {users[0]}"
         return
-    after, actions = life.step(service, state, life.Stop(), draft.now_s)
-    draft.services[service.name] = after
-    draft.actions.extend(actions)
+    draft.step(service.name, life.Stop())

@@ -13,6 +13,7 @@ from hashlib import blake2b
 from typing import Any, Literal
 
 from procwatch.core import messages as msg
+from procwatch.core import service as life
 from procwatch.core.graph import closure
 from procwatch.core.model import Build, Need, Project, Service
 from procwatch.core.state import ALIVE, ASKED, DEFINITION, Basis, BuildState, Phase, Remembered, ServiceState, State
@@ -55,6 +56,12 @@ class Draft:
     def set_service(self, name: str, **changes: Any) -> None:
         """Replace fields of one service's state."""
         self.services[name] = replace(self.services[name], **changes)
+
+    def step(self, name: str, event: life.ServiceEvent) -> None:
+        """Have a service go on with its life."""
+        after, actions = life.step(self.project.services[name], self.services[name], event, self.now_s)
+        self.services[name] = after
+        self.actions.extend(actions)
 
     def check(self, name: str) -> None:
         """Have the inputs of a unit read; what is known of them until the answer is old."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from procwatch.core import asked, builds, graph, reload
+from procwatch.core import asked, builds, ending, graph, reload
 from procwatch.core import messages as msg
 from procwatch.core import service as life
 from procwatch.core.draft import STOPS_LIMIT, Draft, Standing, needs_without
@@ -68,13 +68,13 @@ def plan(project: Project, state: State, event: msg.Event, now_s: float) -> Plan
         _record(draft, single)
     resting = False
     if draft.state.exit_code is not None:
-        _shut_down(draft)
+        ending.shut_down(draft)
     elif draft.state.begun:
         while _advance(draft):
             pass
-        resting = _at_rest(draft)
+        resting = ending.at_rest(draft)
         if resting and not draft.state.watching:
-            _end_by_itself(draft)
+            ending.end_by_itself(draft)
     return Plan(draft.project, draft.freeze(), tuple(draft.actions), draft.holds, resting)
 
 
@@ -118,7 +118,7 @@ def _note_service(draft: Draft, name: str, event: life.ServiceEvent) -> None:
         return  # it is stopped in its turn: not before what needs it
     if isinstance(event, msg.InstanceEnded) and event.instance == draft.services[name].instance:
         _note_end(draft, name)
-    _step(draft, name, event)
+    draft.step(name, event)
 
 
 def _note_end(draft: Draft, name: str) -> None:
@@ -169,12 +169,6 @@ def _note_stop(draft: Draft, event: msg.StopAsked) -> None:
     if draft.state.exit_code is None:
         draft.state = replace(draft.state, exit_code=event.exit_code)
         draft.actions.append(msg.Notice("stopping"))
-
-
-def _step(draft: Draft, name: str, event: life.ServiceEvent) -> None:
-    after, actions = life.step(draft.project.services[name], draft.services[name], event, draft.now_s)
-    draft.services[name] = after
-    draft.actions.extend(actions)
 
 
 # --- what follows ----------------------------------------------------------------------------------------------------
@@ -344,7 +338,7 @@ def _advance_service(draft: Draft, service: Service) -> None:
     if hold or basis is None:
         draft.holds[service.name] = hold or "waits for its builds"
     else:
-        _step(draft, service.name, life.Go(basis))
+        draft.step(service.name, life.Go(basis))
 
 
 def _same_again(draft: Draft, service: Service) -> Basis | None:
@@ -394,43 +388,3 @@ def _why_not_fresh(draft: Draft, service: Service, standings: dict[str, Standing
         if standings[need.name] != "fresh":
             return f"waits for {need.name}"
     return None
-
-
-# --- rest and end ----------------------------------------------------------------------------------------------------
-
-
-def _at_rest(draft: Draft) -> bool:
-    """Nothing runs that will end, nothing is being read, and all that is due is held by something that stays."""
-    if any(state.check or state.activity != "idle" or state.pause == "on" for state in draft.builds.values()):
-        return False
-    moving = ALIVE - {Phase.READY}
-    return not any(state.check or state.phase in moving for state in draft.services.values())
-
-
-def _end_by_itself(draft: Draft) -> None:
-    """Without watching, when nothing serves and nothing can come any more, procwatch has done its work."""
-    if any(state.phase in ALIVE | {Phase.BACKOFF} for state in draft.services.values()):
-        return
-    failed = any(state.failure is not None or state.due for state in draft.builds.values())
-    failed = failed or any(state.phase is Phase.FAILED or state.due for state in draft.services.values())
-    draft.state = replace(draft.state, exit_code=1 if failed else 0)
-    _shut_down(draft)
-
-
-def _shut_down(draft: Draft) -> None:
-    """Stop what nothing that runs needs any more; leave when all is stopped."""
-    for name, state in draft.builds.items():
-        if state.activity == "running":
-            draft.set_build(name, activity="stopping")
-            draft.actions.append(msg.StopBuild(name, state.run))
-        elif state.activity == "verifying":
-            draft.set_build(name, activity="idle")
-    for name in reversed(list(draft.services)):
-        users = [user for user in draft.dependents.get(name, ()) if draft.is_alive(user)]
-        if users:
-            draft.holds[name] = f"stops after {users[0]}"
-        elif draft.services[name].phase is not Phase.STOPPING:
-            _step(draft, name, life.Stop())
-    if not draft.state.ended and not any(draft.is_alive(name) for name in (*draft.builds, *draft.services)):
-        draft.state = replace(draft.state, ended=True)
-        draft.actions.append(msg.End(draft.state.exit_code or 0))
