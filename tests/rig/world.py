@@ -341,7 +341,7 @@ class World:
             # One that ended while its dependent was between two instances does not hold up the second; nor does one
             # that a user has stopped, or left out.
             is_there = item.name in self.instances or item.name in self.state.excepted
-            is_excused = name in self.retiring or not self.state.services[item.name].wanted
+            is_excused = is_there or name in self.retiring or not self.state.services[item.name].wanted
             assert is_there or is_excused, f"{name} starts without {item.name}"
         self.retiring.discard(name)
         self.instances[name] = instance
