@@ -85,16 +85,20 @@ def test_lines_end_as_on_a_pipe_and_what_is_typed_arrives(tmp_path: Path) -> Non
     assert raw == b"one\r\ntwo\r\r\nhello\r\ngot hello\r\nx\r"
 
 
-def test_a_key_interrupts_the_foreground_alone(tmp_path: Path) -> None:
+def test_a_key_interrupts_all_in_the_foreground_and_nothing_else(tmp_path: Path) -> None:
+    shell = f"trap 'echo trapped' INT; ({obey.hears('SIGINT', 'heard')}); echo after; read x"
+
     async def scene(stage: Stage) -> None:
-        process, sink, terminal = on_terminal(stage, "trap 'echo trapped' INT; sleep 1000; echo \"status $?\"; read x")
-        while not await process.descendants_left():
-            pass
+        process, sink, terminal = on_terminal(stage, shell)
+        other, untouched, _ = on_terminal(stage, obey.hears("SIGINT", "heard"))
+        await sink.until("pid ")
+        await untouched.until("pid ")
         await terminal.type(b"\x03")
-        await sink.until("trapped")
-        await sink.until("status 130")
+        for word in ("heard", "trapped", "after"):
+            await sink.until(word)
         assert process.exit is None
-        await process.end(QUICK)
+        assert other.exit is None
+        await asyncio.gather(process.end(QUICK), other.end(QUICK))
 
     play(tmp_path, scene)
 
