@@ -269,7 +269,7 @@ def test_a_service_that_is_stopped_lets_its_clients_go(project: Path, start: Sta
     one = attached(person)
     assert call(project, "stop", "web").returncode == 0
     assert one.ended() == 0
-    assert "service.web runs no more: stopped by hand" in one.text
+    assert "detached from service.web: stopped by hand" in one.text
     assert one.is_as_before()
     late = person("attach", "web")
     assert late.ended() == 1
@@ -281,8 +281,22 @@ def test_an_end_that_is_not_restarted_is_an_end(project: Path, start: Start, per
     one = attached(person)
     one.type("exit 3\r")
     assert one.ended() == 1
-    assert "service.web runs no more: it has crashed and is not restarted" in one.text
+    assert "detached from service.web: it has crashed and is not restarted" in one.text
     assert one.is_as_before()
+
+
+def test_a_configuration_that_takes_the_terminal_away_is_an_end(project: Path, start: Start, person: Person) -> None:
+    live = running(project, start)
+    one = attached(person)
+    write(project / "watch.toml", TOML.replace("tty = true", "tty = false"))
+    assert one.ended() == 0
+    assert "detached from service.web: it is not to run on a terminal any more" in one.text
+    assert one.is_as_before()
+    write(project / "watch.toml", TOML)
+    live.shows("terminal [True, True, True]", times=2)
+    again = attached(person)
+    again.type("hello\r")
+    again.shows("echo hello")
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 0), (signal.SIGKILL, 1)])
@@ -294,7 +308,7 @@ def test_the_end_of_procwatch_is_an_end(
     os.kill(live.supervisor(), number)
     assert one.ended() == status
     assert one.is_as_before()
-    assert "service.web runs no more: procwatch ends" in one.text or "procwatch has gone" in one.text
+    assert "detached from service.web: procwatch ends" in one.text or "procwatch has gone" in one.text
     live.ended()
 
 

@@ -76,6 +76,13 @@ def test_a_session(project: Path, tmux: Tmux) -> None:
     tmux.type(SHELL, "n $((6 * 7))", "Enter")
     tmux.shows(SHELL, "back again 42", after="detached")
 
+    write(project / "watch.toml", TOML.replace("needs =", "neeeds ="))
+    tmux.shows(OWN, 'watch.toml:9:1: service "web": unknown key "neeeds"; did you mean "needs"?')
+    tmux.type(SHELL, "procwatch reload; echo status $?", "Enter")
+    tmux.shows(SHELL, 'did you mean "needs"?', "status 2", after="procwatch reload")
+    tmux.type(SHELL, "procwatch status web", "Enter")
+    tmux.shows(SHELL, "service.web  ready  2", after="status web")
+
     tmux.type(SHELL, "procwatch stop; echo status $?", "Enter")
     tmux.shows(SHELL, "status 0", after="procwatch stop")
     tmux.type(OWN, "echo status $?", "Enter")

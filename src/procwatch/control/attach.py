@@ -205,7 +205,7 @@ class _Attachment:
         if outcome == "detached":
             self._say(f"detached; {self._answer['name']} goes on")
         else:
-            self._say(f"{self._answer['name']} runs no more: {reason}")
+            self._say(f"detached from {self._answer['name']}: {reason}")
         return ExitCode.FAILED if outcome == "failed" else ExitCode.DONE
 
     # --- the terminal ------------------------------------------------------------------------------------------------

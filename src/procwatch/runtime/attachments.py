@@ -77,7 +77,7 @@ class Attachments:
         return {}
 
     def planned(self, moment: Moment, _event: msg.Event) -> None:
-        """After each plan: it is over when the service stays down."""
+        """After each plan: it is over when the service stays down, or has lost its terminal."""
         for one in tuple(self._attached.values()):
             if end := _end(moment, one.name):
                 one.end(end)
@@ -155,9 +155,11 @@ def _on_terminal(project: Project, word: str) -> str:
 
 def _end(moment: Moment, name: str) -> dict[str, str] | None:
     """How the service came to stay down; None while it runs, or will by itself."""
-    state = moment.state.services.get(name)
-    if name not in moment.project.services or state is None:
+    service, state = moment.project.services.get(name), moment.state.services.get(name)
+    if service is None or state is None:
         return {"outcome": "stopped", "reason": "it does not take part"}
+    if not service.tty:
+        return {"outcome": "stopped", "reason": "it is not to run on a terminal any more"}
     if state.phase in ALIVE:
         return None
     if moment.state.exit_code is not None:
