@@ -300,7 +300,8 @@ def test_cargo_watch_builds_and_procwatch_restarts(project: Path, start: Start) 
         assert alive(second)
         write(project / "src/main.rs", source.format(3))
         assert pid(live, "service.api", 3) != second
-        assert "version 3" in (project / ".procwatch/logs/service.api.log").read_text()
+        lines = project / ".procwatch/logs/service.api.log"
+        live.until(lambda: "version 3" in lines.read_text(), "the new version's line in the log")
     finally:
         os.killpg(watcher.pid, signal.SIGKILL)
         watcher.wait()
