@@ -72,22 +72,14 @@ class _Start:
     known: Declared
     options: Options
     notifier: Notifier
+    # What takes part from the beginning, and what counts as there though procwatch does not start it (full names).
+    chosen: frozenset[str]
+    excepted: frozenset[str]
 
     @property
     def project(self) -> Project:
         """All that is declared, also what does not take part."""
         return self.known.project
-
-    @property
-    def chosen(self) -> frozenset[str]:
-        """What takes part from the beginning (full names)."""
-        wanted = names.to_start(self.project, self.options.names, self.excepted)
-        return taking_part(self.project, wanted, self.excepted)
-
-    @property
-    def excepted(self) -> frozenset[str]:
-        """What counts as there, though procwatch does not start it (full names)."""
-        return names.excepted(self.project, self.options.excepted)
 
     @property
     def is_watched(self) -> bool:
@@ -96,8 +88,10 @@ class _Start:
 
 
 async def _run(request: Request, known: Declared, options: Options) -> int:
-    start = _Start(request, known, options, Notifier(os.environ, front_pid()))
-    chosen = start.chosen  # an unknown name is told before anything is done
+    # An unknown name is told before anything is done.
+    excepted = names.excepted(known.project, options.excepted)
+    chosen = taking_part(known.project, names.to_start(known.project, options.names, excepted), excepted)
+    start = _Start(request, known, options, Notifier(os.environ, front_pid()), chosen, excepted)
     loop = asyncio.get_running_loop()
     look = Look(options.as_json, options.verbosity, options.clear, options.detach)
     folder = Path(known.project.folder)
@@ -110,7 +104,7 @@ async def _run(request: Request, known: Declared, options: Options) -> int:
         server.open(store.socket_paths())
         for warning in known.warnings:
             console.report(f"warning: {warning}")
-        return await _supervise(start, chosen, store, console, server)
+        return await _supervise(start, store, console, server)
     finally:
         server.shut()
         store.close()
@@ -120,7 +114,7 @@ async def _run(request: Request, known: Declared, options: Options) -> int:
         _be_deaf(loop)
 
 
-async def _supervise(start: _Start, chosen: frozenset[str], store: Store, console: Console, server: Server) -> int:
+async def _supervise(start: _Start, store: Store, console: Console, server: Server) -> int:
     asyncio.get_running_loop().call_later(_NO_GARBAGE_S, gc.enable)
     become_subreaper()
     descriptors.make_room(len(start.project.units))
@@ -135,7 +129,7 @@ async def _supervise(start: _Start, chosen: frozenset[str], store: Store, consol
     chronicle = Chronicle(console)
     # A copy: each look at os.environ decodes what it finds, and every start takes all of it.
     surroundings = Surroundings(start.project, dict(os.environ), assigner, console.color)
-    state = initial(start.project, chosen, store.remembered(), watching=start.is_watched, excepted=start.excepted)
+    state = initial(start.project, start.chosen, store.remembered(), watching=start.is_watched, excepted=start.excepted)
     terminals = Terminals(lambda: Size(*console.room()))
     parts = Parts(surroundings, inputs, forest, store, chronicle, terminals)
     engine = Engine(state, parts)

@@ -6,7 +6,7 @@ Rule 1: what is understood here means what `cli` makes of it; all else, and what
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from procwatch.frozen import frozen
@@ -60,73 +60,75 @@ _FLAGS = frozenset({"--no-watch", "--clear", "--json", "-v", "--verbose", "-q", 
 _COMPLETION = "_PROCWATCH_COMPLETE"
 
 
-def plain_start(arguments: Sequence[str]) -> Options | None:
-    """The options of `[-f FILE] start`, names, and flags written out; None for any other command line."""
+@frozen
+class _Line:
+    """A plain command line: `[-f FILE] COMMAND`, names, and flags written out."""
+
+    command: str
+    names: tuple[str, ...]
+    file: Path | None
+    flags: frozenset[str]
+
+
+def _plain(arguments: Sequence[str], flags_of: Mapping[str, frozenset[str]]) -> _Line | None:
+    """None if it is another command than these, or anything else than their flags and names."""
     words = list(arguments)
     file: Path | None = None
     flags: set[str] = set()
-    names: list[str] = []
+    found: list[str] = []
     while words:
         word = words.pop(0)
         if word in ("-f", "--file") and words and words[0]:
             file = Path(words.pop(0))
-        elif word in _FLAGS and names:
+        elif found and word in flags_of[found[0]]:
             flags.add(word)
-        elif word.startswith("-") or (not names and word != "start"):
+        elif word.startswith("-") or (not found and word not in flags_of):
             return None
         else:
-            names.append(word)
+            found.append(word)
+    if not found or _COMPLETION in os.environ:
+        return None
+    return _Line(found[0], tuple(found[1:]), file, frozenset(flags))
+
+
+def plain_start(arguments: Sequence[str]) -> Options | None:
+    """The options of `[-f FILE] start`, names, and flags written out; None for any other command line."""
+    line = _plain(arguments, {"start": _FLAGS})
+    if line is None:
+        return None
     pairs = (("-v", "--verbose"), ("-q", "--quiet"), ("-d", "--detach"))
-    verbose, quiet, detach = (not flags.isdisjoint(each) for each in pairs)
-    if not names or (verbose and quiet) or (detach and "--json" in flags) or _COMPLETION in os.environ:
+    verbose, quiet, detach = (not line.flags.isdisjoint(each) for each in pairs)
+    if (verbose and quiet) or (detach and "--json" in line.flags):
         return None
     return Options(
-        names=tuple(names[1:]),
-        file=file,
-        watch="--no-watch" not in flags,
-        clear="--clear" in flags,
-        as_json="--json" in flags,
+        names=line.names,
+        file=line.file,
+        watch="--no-watch" not in line.flags,
+        clear="--clear" in line.flags,
+        as_json="--json" in line.flags,
         verbosity=verbose - quiet,
         detach=detach,
     )
 
 
-# The flags of each command that asks a running supervisor, and whether it takes, or even needs, names.
-_ASKS: dict[str, tuple[frozenset[str], bool, bool]] = {
-    "status": (frozenset({"--json"}), True, False),
-    "why": (frozenset({"--json"}), True, True),
-    "stop": (frozenset({"--json", "--no-wait"}), True, False),
-    "restart": (frozenset({"--json", "--no-wait"}), True, True),
-    "build": (frozenset({"--json", "--no-wait"}), True, True),
-    "wait": (frozenset({"--json"}), True, True),
-    "pause": (frozenset({"--json"}), True, False),
-    "resume": (frozenset({"--json"}), True, False),
-    "reload": (frozenset({"--json"}), False, False),
-}
+_JSON = frozenset({"--json"})
+_JSON_NO_WAIT = frozenset({"--json", "--no-wait"})
+# The flags of each command that asks a running supervisor; which of them need names, and which take none.
+_ASKS = {
+    "status": _JSON, "why": _JSON, "stop": _JSON_NO_WAIT, "restart": _JSON_NO_WAIT, "build": _JSON_NO_WAIT,
+    "wait": _JSON, "pause": _JSON, "resume": _JSON, "reload": _JSON,
+}  # fmt: skip
+_NEED_NAMES = frozenset({"why", "restart", "build", "wait"})
+_TAKE_NO_NAMES = frozenset({"reload"})
 
 
 def plain_ask(arguments: Sequence[str]) -> Ask | None:
     """The same for the commands that ask a supervisor; options with a value, but -f, are left to `cli`."""
-    words = list(arguments)
-    file: Path | None = None
-    flags: set[str] = set()
-    names: list[str] = []
-    while words:
-        word = words.pop(0)
-        if word in ("-f", "--file") and words and words[0]:
-            file = Path(words.pop(0))
-        elif names and names[0] in _ASKS and word in _ASKS[names[0]][0]:
-            flags.add(word)
-        elif word.startswith("-") or (not names and word not in _ASKS):
-            return None
-        else:
-            names.append(word)
-    if not names or _COMPLETION in os.environ:
+    line = _plain(arguments, _ASKS)
+    if line is None or line.command in (_TAKE_NO_NAMES if line.names else _NEED_NAMES):
         return None
-    _, takes_names, needs_names = _ASKS[names[0]]
-    if (needs_names and len(names) == 1) or (len(names) > 1 and not takes_names):
-        return None
-    return Ask(names[0], tuple(names[1:]), file, as_json="--json" in flags, wait="--no-wait" not in flags)
+    as_json, wait = "--json" in line.flags, "--no-wait" not in line.flags
+    return Ask(line.command, line.names, line.file, as_json=as_json, wait=wait)
 
 
 _LOG_FLAGS = frozenset({"-f", "--follow", "--json", "--no-prefix"})

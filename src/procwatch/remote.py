@@ -17,7 +17,7 @@ from procwatch.config.find import find, here
 from procwatch.control.client import Client, NoSupervisorError, connect, connect_to
 from procwatch.errors import ExitCode, UsageError, printable
 from procwatch.options import Ask
-from procwatch.output.words import duration
+from procwatch.output.words import changed, duration
 
 
 class _Row(NamedTuple):
@@ -172,9 +172,8 @@ def _story(unit: Mapping[str, Any]) -> list[str]:
     run, reason = f" (run {row.run})" if row.run else "", f": {row.reason}" if row.reason else ""
     lines = [f"{row.name}: {row.state}{run}{reason}"]
     if unit.get("why"):
-        changed = unit.get("changed", [])
-        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
-        cause = f"{changed[0]}{more} changed" if changed and "changed" not in unit["why"] else unit["why"]
+        paths = unit.get("changed", [])
+        cause = changed(paths) if paths and "changed" not in unit["why"] else unit["why"]
         lines.append(f"  ran last because: {cause}")
     if unit.get("needs"):
         lines.append(f"  needs: {', '.join(unit['needs'])}")

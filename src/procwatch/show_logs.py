@@ -23,10 +23,11 @@ from procwatch.options import LogOptions
 from procwatch.output.events import stamp
 from procwatch.output.grep import Grep
 from procwatch.output.past import BLOCK_BYTES, Past
-from procwatch.output.prefix import Prefixes, is_terminal, wants_color
+from procwatch.output.prefix import Prefixes, wants_color
 from procwatch.output.runs import Run, merged, without_first
 from procwatch.output.shown import AsJson, Bare, Form, Prefixed
 from procwatch.remembered import Memory, Remembered
+from procwatch.streams import is_terminal, write_all
 
 _OUT = 1
 # What -f begins with, as with `tail` and `journalctl`.
@@ -158,7 +159,7 @@ class _View:
         next_s = time.monotonic() + _HOLD_S
         for portion in without_first(skipped, merged(logs)):
             placed = [(numbers[index], run) for index, run in portion] if len(numbers) < len(self._names) else portion
-            _write(self._form(placed))
+            write_all(_OUT, self._form(placed))
             if self._follow and time.monotonic() >= next_s:
                 for number in numbers:
                     self._pasts[number].hold()
@@ -174,9 +175,9 @@ class _View:
         told = f"{unit}: {much} shown: this is not read fast enough, and what kept them has gone"
         if self._as_json:
             event = {"at": stamp(time.time()), "event": "lines_lost", "name": unit, "reason": told}
-            _write(json.dumps(event).encode() + b"\n")
+            write_all(_OUT, json.dumps(event).encode() + b"\n")
         elif isinstance(self._form, Prefixed):
-            _write(self._prefixes.own(error=True) + told.encode() + b"\n")
+            write_all(_OUT, self._prefixes.own(error=True) + told.encode() + b"\n")
         else:
             _complain(told)
 
@@ -197,17 +198,6 @@ def _prefixes(what: Logged, *, terminal: bool) -> Prefixes:
 
 def _lines_in(data: bytes) -> int:
     return data.count(b"\n")
-
-
-def _write(data: bytes) -> None:
-    """To standard output, all of it, also where that was left non-blocking."""
-    with memoryview(data) as view:
-        done = 0
-        while done < len(data):
-            try:
-                done += os.write(_OUT, view[done:])
-            except BlockingIOError:
-                select.select((), (_OUT,), ())
 
 
 def _see_reader() -> None:

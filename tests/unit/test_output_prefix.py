@@ -8,7 +8,8 @@ import pytest
 
 from procwatch.core.model import Build, Service
 from procwatch.errors import UsageError
-from procwatch.output.prefix import Prefixes, is_terminal, wants_color
+from procwatch.output.prefix import Prefixes, wants_color
+from procwatch.streams import is_terminal
 
 NOON_S = time.mktime((2026, 1, 31, 12, 0, 1, 0, 0, -1))
 

@@ -17,10 +17,10 @@ from contextlib import contextmanager, nullcontext, suppress
 from types import FrameType
 from typing import Any
 
-from procwatch.control.borrowed import Keys, Modes, is_terminal, make_raw, raw_terminal, write_all
-from procwatch.control.client import AnswerError, Client
-from procwatch.control.protocol import Fault
+from procwatch.control.borrowed import Keys, Modes, make_raw, raw_terminal
+from procwatch.control.client import Client, result_of
 from procwatch.errors import ExitCode, ProcwatchError, printable
+from procwatch.streams import is_terminal, write_all
 
 _READ_BYTES = 4096
 # So many pieces of input are under way; more than procwatch answers at once would stop it from reading any.
@@ -73,7 +73,7 @@ class _Attachment:
         messages = self._client.receive()
         for message in messages or ():  # an error is told before anything is changed
             if "error" in message:
-                _result(message)
+                result_of(message)
         try:
             with _ended_by_signals(), raw_terminal(self._modes) if self._typing else nullcontext(), _woken() as woken:
                 self._take(messages)
@@ -164,7 +164,7 @@ class _Attachment:
             raise ProcwatchError("procwatch has gone, and the service with it")
         for message in messages:
             if message.get("id") == self._call:
-                self._answer = _result(message)
+                self._answer = result_of(message)
             elif "method" in message:
                 self._told(message["method"], message.get("params", {}))
             else:
@@ -260,10 +260,3 @@ def _woken() -> Iterator[int]:
             signal.signal(number, signal.SIG_DFL)
         os.close(reader)
         os.close(writer)
-
-
-def _result(message: Mapping[str, Any]) -> dict[str, Any]:
-    if "error" in message:
-        raise AnswerError(Fault(message["error"]["code"], message["error"]["message"]))
-    result: dict[str, Any] = message["result"]
-    return result

@@ -5,15 +5,14 @@ Rule 1: what is typed and what is shown may be cut anywhere.
 
 from __future__ import annotations
 
-import os
 import re
-import select
 import termios
 import tty
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from procwatch.errors import UsageError, printable
+from procwatch.streams import is_terminal, write_all
 
 _CONTROL = re.compile(r"ctrl-([a-z@\[\\\]^_])", re.IGNORECASE)
 # Modes of a terminal that matter to whoever uses it next, and how they are to be left (xterm's numbers).
@@ -121,21 +120,3 @@ class Modes:
             self._keyboards += 1 if keyboard == b">" else -min(self._keyboards, int(count[:3] or 1))
         elif any(resets):
             self._switched, self._keypad, self._keyboards = {}, False, 0
-
-
-def is_terminal(fd: int) -> bool:
-    """Whether it is one; a closed one is none."""
-    try:
-        return os.isatty(fd)
-    except OSError:  # it is closed
-        return False
-
-
-def write_all(fd: int, data: bytes) -> None:
-    """Write all of it, however long that takes."""
-    left = memoryview(data)
-    while left:
-        try:
-            left = left[os.write(fd, left) :]
-        except BlockingIOError:  # somebody else has made the shared descriptor non-blocking
-            select.select([], [fd], [])

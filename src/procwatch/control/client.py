@@ -75,7 +75,7 @@ class Client:
         while True:
             message = self._message(answer_s)
             if "method" not in message:
-                return _result(message)
+                return result_of(message)
             if told is not None:
                 told(message["method"], message.get("params", {}))
 
@@ -184,7 +184,8 @@ def _read(line: bytes) -> dict[str, Any]:
         raise ProcwatchError(f"procwatch answered with nonsense: {fault.message}") from fault
 
 
-def _result(message: Mapping[str, Any]) -> Any:
+def result_of(message: Mapping[str, Any]) -> Any:
+    """What an answer says; AnswerError for one that is an error."""
     if "error" in message:
         told = message["error"]
         raise AnswerError(protocol.Fault(told.get("code", 1), told.get("message", "?"), told.get("data")))

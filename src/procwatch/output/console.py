@@ -19,10 +19,11 @@ from procwatch.frozen import frozen
 from procwatch.output.channel import Channel
 from procwatch.output.events import as_json
 from procwatch.output.logs import Logs
-from procwatch.output.prefix import Prefixes, is_terminal, terminal_size, wants_color
+from procwatch.output.prefix import Prefixes, terminal_size, wants_color
 from procwatch.output.report import Handle, Reporter
 from procwatch.output.ring import Ring
 from procwatch.output.screen import Screen
+from procwatch.streams import is_terminal
 
 # The log of procwatch's own words, where they go to a log; units' logs have a kind in their names.
 OWN_LOG = "procwatch"

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO
 
 from procwatch.frozen import frozen
-from procwatch.output.prefix import is_terminal
 from procwatch.output.spill import Span, Spill, Step, lines_in
 from procwatch.output.worker import Worker
+from procwatch.streams import is_terminal
 
 # About four seconds of a fast build's output to a terminal; more would only delay what is told about the loss.
 LIMIT_BYTES = 8 * 1024 * 1024

@@ -42,14 +42,6 @@ def terminal_size(fds: Iterable[int]) -> tuple[int, int] | None:
     return None
 
 
-def is_terminal(fd: int) -> bool:
-    """Whether `fd` is a terminal; a closed one is none."""
-    try:
-        return os.isatty(fd)
-    except OSError:
-        return False
-
-
 class Named(Protocol):
     """What has a prefix: a unit."""
 

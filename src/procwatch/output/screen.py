@@ -14,9 +14,10 @@ from typing import BinaryIO
 from procwatch.output import drain, words
 from procwatch.output.controls import RESET
 from procwatch.output.events import stamp
-from procwatch.output.prefix import Prefixes, is_terminal
+from procwatch.output.prefix import Prefixes
 from procwatch.output.replay import Replay
 from procwatch.output.spill import Span
+from procwatch.streams import is_terminal
 
 # To the top left, then clear the screen and what scrolled off it.
 _CLEAR = b"\x1b[H\x1b[2J\x1b[3J"

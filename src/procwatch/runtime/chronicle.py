@@ -13,11 +13,11 @@ from typing import Any
 from procwatch.core import messages as msg
 from procwatch.core.model import Terminal
 from procwatch.output.events import as_data
+from procwatch.runtime.outputs import FAILURES
 from procwatch.runtime.parts import Output, World
 
 # Some hours of work, and under a megabyte.
 _KEPT = 1000
-_FAILURES = frozenset({"build_failed", "service_crashed", "not_ready"})
 
 # Takes an event; False when it is not there any more.
 Follower = Callable[[dict[str, Any]], bool]
@@ -35,6 +35,10 @@ class Chronicle:
     def past(self, count: int) -> list[dict[str, Any]]:
         """The last events, oldest first."""
         return list(self._events)[-count:] if count else []
+
+    def of(self, name: str, count: int) -> list[dict[str, Any]]:
+        """The last events of one unit (its full name), oldest first."""
+        return [event for event in self._events if event.get("name") == name][-count:]
 
     def failure(self, name: str) -> dict[str, Any]:
         """The last thing that went wrong with a unit (its full name) since it was well; empty if nothing did."""
@@ -56,7 +60,7 @@ class Chronicle:
         event = as_data(notice, time.time(), tail)
         self._events.append(event)
         if notice.name is not None:
-            if notice.event in _FAILURES:
+            if notice.event in FAILURES:
                 self._failures[notice.name] = event
             elif notice.event in {"build_succeeded", "service_ready"}:
                 self._failures.pop(notice.name, None)

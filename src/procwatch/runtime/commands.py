@@ -28,8 +28,8 @@ from procwatch.runtime.params import Params
 from procwatch.runtime.server import Caller
 from procwatch.runtime.terminals import Terminals
 
-# The last lines of what failed, for the answer.
-_MOST_EVENTS = 1000
+# How many of a unit's last events `why` tells.
+_EVENTS_OF_ONE = 5
 
 
 class Engine(Protocol):
@@ -122,8 +122,7 @@ class Commands:
         params.end()
         units = [unit for unit in snapshot.snapshot(self._engine.moment()) if unit["name"] in chosen]
         for unit in units:
-            last = [event for event in self._chronicle.past(_MOST_EVENTS) if event.get("name") == unit["name"]]
-            unit["events"] = last[-5:]
+            unit["events"] = self._chronicle.of(unit["name"], _EVENTS_OF_ONE)
             if failure := self._chronicle.failure(unit["name"]):
                 unit["failed"] = failure
             declared = self._project.units[unit["name"]]

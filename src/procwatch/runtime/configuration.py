@@ -87,8 +87,7 @@ class Configuration:
         if self._watcher is not None:
             await self._watcher.take_in()
         if self._timer is not None:
-            with suppress(ProcwatchError):  # it has been told
-                await self.reload()
+            await self._again()
 
     async def reload(self) -> str:
         """Read it now, and go by what differs: that, in words. A ProcwatchError, told by then, if it is wrong."""

@@ -6,7 +6,8 @@ from procwatch.core import messages as msg
 from procwatch.core.model import Build, Service
 from procwatch.runtime.parts import Output, World
 
-_FAILURES = frozenset({"build_failed", "service_crashed", "not_ready"})
+# What comes with the last lines of output.
+FAILURES = frozenset({"build_failed", "service_crashed", "not_ready"})
 # How many of the last lines of a failed run go into its event.
 _TAIL_LINES = 20
 
@@ -38,7 +39,7 @@ class Outputs:
 
     def tail(self, notice: msg.Notice, cause: msg.Event) -> list[bytes]:
         """The last lines of what `notice` tells the failure of; `cause` is the event that the plan was made for."""
-        if notice.name is None or notice.event not in _FAILURES:
+        if notice.name is None or notice.event not in FAILURES:
             return []
         is_hook = isinstance(cause, msg.HookFinished) and cause.name == notice.name
         output = (self._pre_starts if is_hook else self._newest).get(notice.name)
