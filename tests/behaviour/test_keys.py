@@ -133,8 +133,29 @@ def test_in_the_background_it_is_not_stopped_and_takes_no_key(project: Path, on_
     terminal.type("p")
     terminal.shows("paused", after=mark)
     terminal.type("q")
-    terminal.shows("stopping")
-    terminal.until(lambda: not left_over(project), "the end")
+    # Until the end procwatch takes what is typed.
+    terminal.until(lambda: not Path(f"/proc/{guardian}").exists(), "the end")
+    assert not left_over(project)
+    terminal.type("exit 7\r")
+    assert terminal.ended() == 7
+
+
+# What the shell's taking back of the terminal between `is_foreground` and the setting of modes looks like.
+SET_TOO_LATE = """
+import pathlib, termios
+from procwatch.runtime.keys import set_in_foreground
+pathlib.Path("was_set").write_text(str(set_in_foreground(0, termios.tcgetattr(0))))
+"""
+
+
+def test_setting_modes_when_the_shell_has_just_taken_the_terminal_is_refused_and_stops_nothing(
+    project: Path, on_terminal: On
+) -> None:
+    write(project / "late.py", SET_TOO_LATE)
+    terminal = on_terminal("bash", "--norc", "--noprofile", "-i")
+    terminal.type(f"{sys.executable} late.py &\r")
+    terminal.until(lambda: (project / "was_set").is_file() and (project / "was_set").read_text(), "an answer")
+    assert (project / "was_set").read_text() == "False"
     terminal.type("exit 7\r")
     assert terminal.ended() == 7
 

@@ -9,6 +9,7 @@ Rule 3: the guardian has the modes of before (`guardian.stand_guard`) and sets t
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import termios
@@ -50,25 +51,33 @@ class Keys:
         self._loop.remove_signal_handler(signal.SIGTSTP)
         self._loop.remove_signal_handler(signal.SIGCONT)
         self._let_be()
-        if self._before is not None and is_foreground(_INPUT):
-            with suppress(termios.error):  # it has been closed
-                termios.tcsetattr(_INPUT, termios.TCSANOW, self._before)
+        self._give_back()
 
     def _look(self) -> None:
         """In the foreground, set the modes and read; else look again soon."""
         self._let_be()
-        if not is_foreground(_INPUT):
-            self._later = self._loop.call_later(_LOOK_S, self._look)
-            return
         try:
-            modes = termios.tcgetattr(_INPUT)
-            self._before = self._before or termios.tcgetattr(_INPUT)
-            modes[_LOCAL] &= ~(termios.ICANON | termios.ECHO)
-            modes[_CHARACTERS][termios.VMIN], modes[_CHARACTERS][termios.VTIME] = 1, 0
-            termios.tcsetattr(_INPUT, termios.TCSANOW, modes)
+            is_ours = is_foreground(_INPUT) and self._take()
         except termios.error:  # it has been closed
             return
-        self._loop.add_reader(_INPUT, self._read)
+        if is_ours:
+            self._loop.add_reader(_INPUT, self._read)
+        else:
+            self._later = self._loop.call_later(_LOOK_S, self._look)
+
+    def _take(self) -> bool:
+        """Have keys come one by one, without an echo; whether procwatch was still in the foreground."""
+        modes = termios.tcgetattr(_INPUT)
+        self._before = self._before or termios.tcgetattr(_INPUT)
+        modes[_LOCAL] &= ~(termios.ICANON | termios.ECHO)
+        modes[_CHARACTERS][termios.VMIN], modes[_CHARACTERS][termios.VTIME] = 1, 0
+        return set_in_foreground(_INPUT, modes)
+
+    def _give_back(self) -> None:
+        """Set the modes of before, if they are procwatch's to set."""
+        if self._before is not None and is_foreground(_INPUT):
+            with suppress(termios.error):  # it has been closed
+                set_in_foreground(_INPUT, self._before)
 
     def _let_be(self) -> None:
         """Read nothing, and look no more."""
@@ -93,9 +102,7 @@ class Keys:
     def _stop(self) -> None:
         """Ctrl-Z: the shell gets its terminal as it was."""
         self._let_be()
-        if self._before is not None and is_foreground(_INPUT):
-            with suppress(termios.error):
-                termios.tcsetattr(_INPUT, termios.TCSANOW, self._before)
+        self._give_back()
         os.kill(os.getpid(), signal.SIGSTOP)
 
 
@@ -105,3 +112,22 @@ def is_foreground(terminal: int) -> bool:
         return os.tcgetpgrp(terminal) == os.getpgrp() != 0
     except OSError:
         return False
+
+
+def set_in_foreground(terminal: int, modes: list[Any]) -> bool:
+    """Set a terminal's modes at once; False if its foreground is another group's by now. Raises termios.error.
+
+    Between a look at the foreground and this the shell may have taken it, as it does when the guardian is stopped
+    first. The system then stops whoever sets modes (SIGTTOU) and has it try again once it goes on: `_stop` would stop
+    procwatch a second time, after the shell's `fg`. With a handler the call is interrupted instead.
+    """
+    before = signal.signal(signal.SIGTTOU, lambda *_: None)
+    try:
+        termios.tcsetattr(terminal, termios.TCSANOW, modes)
+    except termios.error as error:
+        if error.args[0] == errno.EINTR:
+            return False
+        raise
+    finally:
+        signal.signal(signal.SIGTTOU, before)
+    return True
