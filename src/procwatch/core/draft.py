@@ -13,7 +13,7 @@ from hashlib import blake2b
 from typing import Any, Literal
 
 from procwatch.core import messages as msg
-from procwatch.core import service as life
+from procwatch.core import overlap
 from procwatch.core.graph import closure
 from procwatch.core.model import Build, Need, Project, Service
 from procwatch.core.state import ALIVE, ASKED, DEFINITION, Basis, BuildState, Phase, Remembered, ServiceState, State
@@ -24,7 +24,11 @@ STOPS_LIMIT = 3
 # fresh: last succeeded at the wanted key; busy: that may change without anybody's help; failed: not before an edit.
 Standing = Literal["fresh", "busy", "failed"]
 
-_IN_MOTION = frozenset({Phase.PREPARING, Phase.SWITCHING, Phase.RETIRING, Phase.FAILING, Phase.STOPPING})
+_IN_MOTION = frozenset({
+    Phase.PREPARING, Phase.SWITCHING, Phase.OVERLAPPING, Phase.VERIFYING, Phase.RETIRING, Phase.FAILING, Phase.STOPPING,
+})  # fmt: skip
+# While what is to follow is made ready beside an instance, that one stands as it stood before.
+_BESIDE = frozenset({Phase.SWITCHING, Phase.OVERLAPPING})
 
 
 class Draft:
@@ -57,9 +61,9 @@ class Draft:
         """Replace fields of one service's state."""
         self.services[name] = replace(self.services[name], **changes)
 
-    def step(self, name: str, event: life.ServiceEvent) -> None:
+    def step(self, name: str, event: overlap.OverlapEvent) -> None:
         """Have a service go on with its life."""
-        after, actions = life.step(self.project.services[name], self.services[name], event, self.now_s)
+        after, actions = overlap.step(self.project.services[name], self.services[name], event, self.now_s)
         self.services[name] = after
         self.actions.extend(actions)
 
@@ -92,7 +96,7 @@ class Draft:
     def _add(self, name: str) -> None:
         number, timer = self.state.numbers.get(name, (0, 0))
         if name in self.project.services:
-            self.services[name] = ServiceState(instance=number, timer=timer)
+            self.services[name] = ServiceState(instance=number, newest=number, timer=timer)
         else:
             made = first_build(self.project.builds[name], self.state.absent.get(name))
             self.builds[name] = replace(made, timer=timer)
@@ -230,8 +234,8 @@ class Draft:
         state = self.services.get(need.name)
         if state is None or not state.wanted:  # excepted, or stopped by hand
             return None
-        enough = {Phase.READY} if need.until == "ready" else {Phase.READY, Phase.STARTING}
-        serves = state.phase in enough or (state.phase is Phase.SWITCHING and (state.ready or need.until == "started"))
+        enough = {Phase.READY} if need.until == "ready" else {Phase.READY, Phase.STARTING, Phase.VERIFYING}
+        serves = state.phase in enough or (state.phase in _BESIDE and (state.ready or need.until == "started"))
         if serves and not (settled and self.is_moving(self.project.services[need.name], standings)):
             return None
         if state.phase in {Phase.BACKOFF, Phase.FAILED} or (state.phase is Phase.STOPPED and not state.due):
@@ -242,7 +246,7 @@ class Draft:
         """Whether anything of this unit runs."""
         if name in self.builds:
             return self.builds[name].activity in {"running", "stopping"}
-        return self.services[name].phase in ALIVE
+        return self.services[name].phase in ALIVE or bool(self.services[name].others)
 
 
 def needs_without(project: Project, excepted: frozenset[str]) -> dict[str, tuple[str, ...]]:

@@ -85,7 +85,7 @@ class BuildFinished:
 
 @frozen
 class HookFinished:
-    """The `pre_start` hooks for an instance have ended; `exit` is of the first that failed, else of the last."""
+    """The `pre_start` hooks for an instance, or its `verify`, have ended; `exit` is of the first that failed, or 0."""
 
     name: str
     instance: int
@@ -251,7 +251,7 @@ class StopBuild:
 
 @frozen
 class RunHook:
-    """Run the commands of a hook. `pre_start` is answered by `HookFinished`; the others are only told of."""
+    """Run the commands of a hook. `pre_start` and `verify` are answered by `HookFinished`, the others not at all."""
 
     name: str
     hook: str
@@ -263,7 +263,7 @@ class RunHook:
 
 @frozen
 class StopHook:
-    """Stop the `pre_start` hooks that run for this unit; nothing answers."""
+    """Stop the `pre_start` or the `verify` that runs for this unit; nothing answers."""
 
     name: str
 
@@ -273,22 +273,37 @@ class StartInstance:
     """Start a service; answered by `InstanceStarted`, `InstanceReady` or `InstanceNotReady`, then `InstanceEnded`.
 
     Between the last two there may be `InstanceUnhealthy`, and anywhere `InstanceLeaving`. `again`: with the definition
-    of the instance before, as the builds that its present one is to be used with are not there yet.
+    of the instance before, as the builds that its present one is to be used with are not there yet. `beside`: the one
+    in charge serves on.
     """
 
     name: str
     instance: int
     changed: tuple[str, ...] = ()
     again: bool = False
+    beside: bool = False
+
+
+@frozen
+class TakeOver:
+    """From now on new clients are this instance's; nothing answers."""
+
+    name: str
+    instance: int
 
 
 @frozen
 class StopInstance:
-    """`pre_stop`, the stop signal, the grace, the kill, `post_stop`; answered by `InstanceEnded`."""
+    """`pre_stop`, the stop signal, the grace, the kill, `post_stop`; answered by `InstanceEnded`.
+
+    `drain`: before the signal its clients are let finish what they have begun, within the grace. Asked for again
+    without it, they are not waited for any more.
+    """
 
     name: str
     instance: int
     changed: tuple[str, ...] = ()
+    drain: bool = False
 
 
 @frozen
@@ -357,6 +372,6 @@ class Notice:
 
 Effect = (
     CheckInputs | StartBuild | StopBuild | RunHook | StopHook | StartInstance | StopInstance | SignalInstance
-    | SetTimer | Remember | End
+    | TakeOver | SetTimer | Remember | End
 )  # fmt: skip
 Action = Effect | Notice

@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from procwatch.core import asked, builds, ending, graph, reload
+from procwatch.core import asked, builds, ending, graph, life, reload
 from procwatch.core import messages as msg
-from procwatch.core import service as life
 from procwatch.core.draft import STOPS_LIMIT, Draft, Standing, needs_without
 from procwatch.core.model import Build, Project, Service
-from procwatch.core.state import ALIVE, ASKED, DISTURBED, Basis, Phase, Remembered, State
+from procwatch.core.state import ALIVE, ASKED, DISTURBED, Basis, Phase, Remembered, ServiceState, State
 from procwatch.frozen import frozen
 
 # For which a service would be stopped, or started, at once.
@@ -124,7 +123,9 @@ def _note_service(draft: Draft, name: str, event: life.ServiceEvent) -> None:
 def _note_end(draft: Draft, name: str) -> None:
     """What comes after the end of the newest instance is not decided by the service alone."""
     state = draft.services[name]
-    if draft.state.exit_code is not None:
+    if state.phase is Phase.OVERLAPPING and (draft.state.exit_code is not None or name in draft.state.removed):
+        draft.step(name, life.Stop())  # its candidate as well
+    elif draft.state.exit_code is not None:
         # All is being stopped: one that ends before it is asked to is not restarted, and is no crash.
         draft.set_service(name, phase=Phase.STOPPING)
     elif name in draft.state.removed:
@@ -299,7 +300,7 @@ def _is_under_way(draft: Draft, name: str) -> bool:
     if name in draft.builds:
         state = draft.builds[name]
         return state.activity != "idle" or (state.due and state.check != 0)
-    return draft.services[name].phase in ALIVE - {Phase.READY, Phase.STARTING, Phase.LEAVING}
+    return draft.services[name].phase in ALIVE - {Phase.READY, Phase.STARTING, Phase.VERIFYING, Phase.LEAVING}
 
 
 def _place_hold(draft: Draft, build: Build) -> str | None:
@@ -326,7 +327,8 @@ def _advance_service(draft: Draft, service: Service) -> None:
         return
     standings = draft.standings()
     wanted = draft.wanted_basis(service, standings)
-    if not state.due and (wanted is None or wanted in (state.basis, state.refused)):
+    current = state.candidate.basis if state.candidate else state.basis
+    if not state.due and (wanted is None or wanted in (current, state.refused)):
         if wanted is None and (reason := _why_not_fresh(draft, service, standings)):
             draft.holds[service.name] = f"outdated: {reason}"
         return
@@ -334,11 +336,19 @@ def _advance_service(draft: Draft, service: Service) -> None:
         draft.holds[service.name] = "paused"
         return
     basis = wanted or _same_again(draft, service)
-    hold = _service_hold(draft, service, standings, basis, settled=wanted is not None and wanted != state.basis)
+    hold = _service_hold(draft, service, standings, basis, settled=wanted is not None and wanted != current)
+    hold = hold or _others_hold(service, state)
     if hold or basis is None:
         draft.holds[service.name] = hold or "waits for its builds"
     else:
         draft.step(service.name, life.Go(basis))
+
+
+def _others_hold(service: Service, state: ServiceState) -> str | None:
+    """Why no candidate is begun beside an instance that serves: one that was there before has not ended yet."""
+    if service.switch != "overlap" or state.phase is not Phase.READY or not state.others:
+        return None
+    return f"waits until run {min(state.others)} has ended"
 
 
 def _same_again(draft: Draft, service: Service) -> Basis | None:
