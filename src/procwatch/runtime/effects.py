@@ -50,7 +50,10 @@ class Surroundings:
         if isinstance(unit, Service):
             assigned = {**self.assigner.service(unit, occasion.run), **assigned}
         hook = occasion.event or ""
-        return tuple(Step(hook, self._spec(unit, command, assigned, HOOK_STOP)) for command in unit.hooks.get(hook, ()))
+        commands = unit.hooks.get(hook, ())
+        if hook == "verify" and isinstance(unit, Service) and unit.verify is not None:
+            commands = (unit.verify,)
+        return tuple(Step(hook, self._spec(unit, command, assigned, HOOK_STOP)) for command in commands)
 
     def launch(self, service: Service, instance: int) -> Launch:
         """What starts an instance."""
