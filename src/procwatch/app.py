@@ -37,6 +37,7 @@ from procwatch.runtime.journal import Journal
 from procwatch.runtime.keys import Keys
 from procwatch.runtime.parts import Parts
 from procwatch.runtime.server import Server
+from procwatch.runtime.sockets import Sockets, how_many
 from procwatch.runtime.store import Store
 from procwatch.runtime.strays import end_strays
 from procwatch.runtime.systemd import Notifier
@@ -117,7 +118,8 @@ async def _run(request: Request, known: Declared, options: Options) -> int:
 async def _supervise(start: _Start, store: Store, console: Console, server: Server) -> int:
     asyncio.get_running_loop().call_later(_NO_GARBAGE_S, gc.enable)
     become_subreaper()
-    descriptors.make_room(len(start.project.units))
+    descriptors.keep_to_ourselves()
+    descriptors.make_room(len(start.project.units), how_many(start.project))
     journal = Journal(store.folder / "processes.jsonl", console.report)
     await end_strays(journal.earlier, console.report)
     # In a namespace nothing can be left, and the ids that the file tells of mean nothing.
@@ -131,8 +133,10 @@ async def _supervise(start: _Start, store: Store, console: Console, server: Serv
     surroundings = Surroundings(start.project, dict(os.environ), assigner, console.color)
     state = initial(start.project, start.chosen, store.remembered(), watching=start.is_watched, excepted=start.excepted)
     terminals = Terminals(lambda: Size(*console.room()))
-    parts = Parts(surroundings, inputs, forest, store, chronicle, terminals)
+    sockets = Sockets(Path(start.project.folder))
+    parts = Parts(surroundings, inputs, forest, store, chronicle, terminals, sockets)
     engine = Engine(state, parts)
+    engine.watch_plans(sockets.planned)
     asked = Asked(start.request, start.options.names, start.options.watch)
     configuration = Configuration(asked, start.known, parts, engine, console.use)
     commands = Commands(engine, chronicle, terminals, server.ended, console.rings)
@@ -152,6 +156,7 @@ async def _supervise(start: _Start, store: Store, console: Console, server: Serv
     try:
         return await engine.run()
     finally:
+        sockets.close()
         keys.close()
         journal.close(left=any(tree.members for tree in forest.trees))
         watch.cancel()

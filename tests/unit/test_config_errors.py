@@ -10,6 +10,11 @@ import pytest
 from procwatch.config.load import load
 from procwatch.errors import ConfigError, Location, Problem
 
+NO_SOCKET = (
+    'an entry of listen must be an address such as "127.0.0.1:8000" or "[::1]:8000", '
+    'or a path such as "run/api.sock", not '
+)
+
 
 def problems(folder: Path, text: str, local: str | None = None, environ: Mapping[str, str] | None = None) -> list[str]:
     """The first line of each problem."""
@@ -117,9 +122,12 @@ def test_the_contract_s_example(tmp_path: Path) -> None:
         ("env_file = ['no.env']", "env_file: no.env: no such file"),
         (
             "ready = { tcp = true }",
-            'ready.tcp has no port to ask; add "port", or write an address such as "127.0.0.1:5432"',
+            'ready.tcp has no port to ask; add "port" or "listen", or write an address such as "127.0.0.1:5432"',
         ),
-        ("ready = { http = '/' }", 'ready.http has no port to ask; add "port", or write an address such as "http://'),
+        (
+            "ready = { http = '/' }",
+            'ready.http has no port to ask; add "port" or "listen", or write an address such as "http://',
+        ),
         ("ready = { tcp = 1, delay = 1 }", 'ready has "tcp" and "delay"; just one of these can be'),
         ("ready = { notify = false }", "ready.notify must be true, or left out, not false"),
         ("ready = { tcp = 1, status = 200 }", 'ready.status is for a probe with "http"'),
@@ -131,12 +139,24 @@ def test_the_contract_s_example(tmp_path: Path) -> None:
         ("dir = '${1}'", 'dir: "${1}" is no variable; write "${NAME}" or "${NAME:-default}", "$$" for a dollar'),
         ("dir = '${A:-${B}}'", 'dir: "${A:-${B}}" is no variable'),
         ('dir = "a\\u0000"', "dir: a string cannot hold the character U+0000"),
-        ("listen = []", '"listen" is not supported yet'),
+        ("listen = '127.0.0.1:80'", 'listen must be a list, not "127.0.0.1:80"; write ["127.0.0.1:80"]'),
+        ("listen = [8000]", NO_SOCKET + '8000; write "127.0.0.1:8000"'),
+        ("listen = [':8000']", NO_SOCKET + '":8000"; write "127.0.0.1:8000"'),
+        ("listen = ['localhost:0']", NO_SOCKET + '"localhost:0"; the port is a number from 1 to 65535'),
+        ("listen = ['a.example:80']", NO_SOCKET + '"a.example:80"; of names only localhost (127.0.0.1) is known here'),
+        ("listen = ['[::1]:99999']", NO_SOCKET + '"[::1]:99999"; the port is a number from 1 to 65535'),
+        ("listen = ['unix:/tmp/x']", NO_SOCKET + '"unix:/tmp/x"'),
+        ("listen = ['http://x/']", NO_SOCKET + '"http://x/"'),
+        ("listen = { 'a:b' = 'localhost:80' }", "a name begins with a letter or digit"),
+        ("listen = { http = 'x' }", 'listen.http must be an address such as "127.0.0.1:8000"'),
+        ("listen = ['localhost:80', '127.0.0.1:80']", "127.0.0.1:80 is listened at above already (127.0.0.1:80)"),
+        ("listen = ['0.0.0.0:80', '[::]:80']", "[::]:80 is listened at above already (0.0.0.0:80)"),
+        ("listen = ['run/a.sock', './run/a.sock']", "run/a.sock is listened at above already (run/a.sock)"),
         ("proxy = 'x'", '"proxy" is not supported yet'),
         ("replicas = 1", '"replicas" is not supported yet'),
         (
             "health = { tcp = true }",
-            'health.tcp has no port to ask; add "port", or write an address such as "127.0.0.1',
+            'health.tcp has no port to ask; add "port" or "listen", or write an address such as "127.0.0.1',
         ),
         ("health = {}", 'health has no probe; add "http", "tcp" or "run"'),
         ("health = { status = 200 }", 'health.status is for a probe with "http"'),
@@ -379,10 +399,31 @@ def test_a_group_that_is_wrong_is_still_a_group(tmp_path: Path) -> None:
     assert [line.split(":")[1] for line in problems(tmp_path, text)] == ["5", "6"]
 
 
-@pytest.mark.parametrize("key", ["listen = ['127.0.0.1:80']", "proxy = '127.0.0.1:80'"])
+@pytest.mark.parametrize("key", ["proxy = '127.0.0.1:80'"])
 def test_a_port_that_is_not_supported_yet_is_not_asked_for_as_well(tmp_path: Path, key: str) -> None:
     (told,) = problems(tmp_path, f"[service.web]\nrun = 'x'\nready = {{ tcp = true }}\n{key}\n")
     assert told.endswith("is not supported yet")
+
+
+def test_a_socket_that_is_wrong_is_not_asked_for_as_well(tmp_path: Path) -> None:
+    (told,) = problems(tmp_path, "[service.web]\nrun = 'x'\nready = { tcp = true }\nlisten = ['x']\n")
+    assert told.startswith("watch.toml:4:11: ")
+
+
+def test_a_service_opens_its_port_itself_or_is_given_sockets(tmp_path: Path) -> None:
+    (told,) = problems(tmp_path, "[service.web]\nrun = 'x'\nport = 1\nlisten = ['localhost:80']\n")
+    assert told.startswith(
+        'watch.toml:3:1: service "web": port is one that the service opens itself; leave it out, or '
+    )
+
+
+def test_two_services_at_one_address_are_told_at_the_second(tmp_path: Path) -> None:
+    text = "[service.a]\nrun = 'x'\nlisten = ['127.0.0.1:80']\n[service.b]\nrun = 'x'\nlisten = ['[::1]:80', '{}:80']\n"
+    wanted = 'watch.toml:6:23: service "b": {0}:80 is listened at by service "a" already (127.0.0.1:80)'
+    for host in ("127.0.0.1", "0.0.0.0"):
+        assert problems(tmp_path, text.format(host)) == [wanted.format(host)]
+    (tmp_path / "watch.toml").write_text(text.replace("'{}:80'", "'127.0.0.2:80'"))
+    load(tmp_path, environ={})
 
 
 def test_a_wrong_default_is_told_once_and_at_its_place(tmp_path: Path) -> None:

@@ -15,11 +15,13 @@ from typing import Annotated, Any, get_args
 
 from pydantic import (
     BeforeValidator,
+    Discriminator,
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     PlainValidator,
     StringConstraints,
+    Tag,
     WithJsonSchema,
 )
 from pydantic.fields import FieldInfo
@@ -178,6 +180,19 @@ Tcp = Annotated[
             {"type": "string", "pattern": r"^\S+:[0-9]{1,5}$|\$\{"},
         ],
     ),
+]
+_SOCKET = {"type": "string", "pattern": r":[0-9]{1,5}$|/|\.sock$|\$\{"}
+_NAMED_SOCKETS = {
+    "type": "object",
+    "patternProperties": {values.NAME_PATTERN: _SOCKET},
+    "additionalProperties": False,
+}
+Socket = Annotated[values.SocketAddress, PlainValidator(values.socket_address)]
+# A string is told to be no list.
+Sockets = Annotated[
+    Annotated[list[Socket], Tag("[]")] | Annotated[dict[Name, Socket], Tag("{}")],
+    Discriminator(lambda value: "{}" if isinstance(value, dict) else "[]"),
+    _json("list of addresses, or table", anyOf=[{"type": "array", "items": _SOCKET}, _NAMED_SOCKETS]),
 ]
 Http = Annotated[
     values.Target | None,

@@ -34,7 +34,7 @@ _CLASSES: Mapping[str, type] = {
     for each in (
         *(model.Project, model.Build, model.Service, model.WatchSettings, model.Need, model.StopPolicy),
         *(model.RestartPolicy, model.LogPolicy, model.ProbeTiming, model.Health, model.HttpProbe, model.TcpProbe),
-        *(model.RunProbe, model.LogProbe, model.NotifyProbe, model.DelayProbe, Problem, Location),
+        *(model.Listener, model.RunProbe, model.LogProbe, model.NotifyProbe, model.DelayProbe, Problem, Location),
     )
 }
 # How data tells a mapping from one of the classes.

@@ -35,6 +35,7 @@ from procwatch.config.fields import (
     Regex,
     Signal,
     Size,
+    Sockets,
     Span,
     Status,
     Tcp,
@@ -304,8 +305,14 @@ class ServiceTable(UnitTable):
     port: Port | None = key(
         "The port that the service opens itself: it is given as PORT, and probes without an address ask it."
     )
+    listen: Sockets = key(
+        'Sockets that procwatch opens and hands over (LISTEN_FDS, from descriptor 3): a list of "host:port" or paths '
+        "of unix sockets, or a table of them by name (docs/listen.md).",
+        default=[],
+    )
     ready: ReadyTable | None = key(
-        "When it counts as ready. Default: with `port`, once it takes a connection there; else once it has run 100 ms."
+        "When it counts as ready. Default: with `port` or `listen`, once it takes a connection there; else once it has "
+        "run 100 ms."
     )
     health: HealthTable | None = key(
         "What it is asked again and again while it is ready; if that fails it is restarted."
@@ -334,7 +341,6 @@ class ServiceTable(UnitTable):
     )
     hooks: ServiceHooksTable = key("Commands around its life.", default=ServiceHooksTable())
     log: LogTable = key("What happens to its output.", default=LogTable())
-    listen: Later = later("Sockets that procwatch opens and hands over.")
     proxy: Later = later("A port that procwatch owns and forwards from.")
     replicas: Later = later("How many instances run side by side.")
     limits: Later = later("Memory and processor limits.")

@@ -15,6 +15,7 @@ from typing import Literal
 from procwatch.config import home
 from procwatch.config.check import Findings
 from procwatch.config.layers import ASKED_KINDS, PROBE_KINDS
+from procwatch.config.listening import Own, check_addresses, listeners
 from procwatch.config.locate import KeyPath
 from procwatch.config.on_disk import check_files, home_dir
 from procwatch.config.procfile import Instance
@@ -78,6 +79,7 @@ def translate(file: WatchToml, scope: Scope, env_files: tuple[str, ...]) -> Proj
     builds = {f"build.{name}": _build(scope, name, table) for name, table in file.build.items()}
     services = _all_services(scope, file)
     units: dict[str, Build | Service] = {**builds, **services}
+    check_addresses(file, scope.findings)
     _check_manual(scope, file, units)
     _check_cycles(scope, units)
     check_files(file, scope.folder, scope.names, _edges(units), scope.findings)
@@ -187,6 +189,10 @@ def _services(scope: Scope, name: str, table: ServiceTable) -> list[Service]:
         return [_service(scope, name, table, None)]
     if table.port is not None and len(copies) > 1:
         scope.report((*path, "port"), f"all {len(copies)} of -c would open this port; leave it out and use $PORT")
+    if table.listen and len(copies) > 1:
+        scope.report(
+            (*path, "listen"), f"all {len(copies)} of -c would share these sockets; leave them out and use $PORT"
+        )
     return [_service(scope, copy.name, table, copy.port, declared=name) for copy in copies]
 
 
@@ -194,6 +200,8 @@ def _service(
     scope: Scope, name: str, table: ServiceTable, given_port: int | None, declared: str | None = None
 ) -> Service:
     path: KeyPath = ("service", declared or name)
+    listen = listeners(path, table, scope.findings)
+    own = Own(table.port or given_port, listen)
     return Service(
         name=f"service.{name}",
         run=_run(scope, path, table),
@@ -209,10 +217,11 @@ def _service(
         log=_log(table.log),
         stop=StopPolicy(table.stop.signal, table.stop.grace, table.stop.to),
         port=table.port,
-        given_port=given_port,
-        ready=_ready(scope, path, table, table.port or given_port),
+        given_port=None if listen else given_port,
+        listen=listen,
+        ready=_ready(scope, path, table, own),
         timing=_timing(table.ready),
-        health=_health(scope, path, table, table.port or given_port),
+        health=_health(scope, path, table, own),
         verify=table.verify,
         switch=_switch(scope, path, table),
         reload_signal=table.reload_signal,
@@ -350,15 +359,17 @@ def _timing(ready: ReadyTable | None) -> ProbeTiming:
     return ProbeTiming() if ready is None else ProbeTiming(ready.interval, ready.timeout, ready.deadline)
 
 
-def _ready(scope: Scope, path: KeyPath, table: ServiceTable, port: int | None) -> Probe:
-    """When it is ready; `port` is its own, or the Procfile's."""
+def _ready(scope: Scope, path: KeyPath, table: ServiceTable, own: Own) -> Probe:
+    """When it is ready."""
     ready = table.ready
     if ready is None or not _has_probe(scope, (*path, "ready"), ready, PROBE_KINDS):
+        if own.listen:
+            return own.asked(TcpProbe(0))
         return DEFAULT_READY if table.port is None else TcpProbe(table.port)
-    return _network_probe(scope, (*path, "ready"), ready, port) or _other_probe(ready)
+    return _network_probe(scope, (*path, "ready"), ready, own) or _other_probe(ready)
 
 
-def _health(scope: Scope, path: KeyPath, table: ServiceTable, port: int | None) -> Health | None:
+def _health(scope: Scope, path: KeyPath, table: ServiceTable, own: Own) -> Health | None:
     """What it is asked while it is ready."""
     health, where = table.health, (*path, "health")
     if health is None:
@@ -367,7 +378,7 @@ def _health(scope: Scope, path: KeyPath, table: ServiceTable, port: int | None) 
         if health.status is None and not scope.findings.is_broken_below(where):
             scope.report(where, 'health has no probe; add "http", "tcp" or "run"')
         return None
-    probe = _network_probe(scope, where, health, port) or RunProbe(health.run or "")
+    probe = _network_probe(scope, where, health, own) or RunProbe(health.run or "")
     return Health(probe, health.interval, health.timeout, health.failures)
 
 
@@ -383,22 +394,23 @@ def _has_probe(scope: Scope, path: KeyPath, table: AskedTable, kinds: tuple[str,
     return bool(given)
 
 
-def _network_probe(scope: Scope, path: KeyPath, table: AskedTable, port: int | None) -> HttpProbe | TcpProbe | None:
-    """A probe that connects, if it is one; without an address it asks the service's own port."""
+def _network_probe(scope: Scope, path: KeyPath, table: AskedTable, own: Own) -> HttpProbe | TcpProbe | None:
+    """A probe that connects, if it is one; without an address it asks the service's own port or socket."""
     asked = table.http or table.tcp
     if asked is None:
         return None
-    number = asked.port or port
-    if number is None:
+    number = asked.port or own.port
+    if number is None and not own.listen:
         kind, example = ("http", "http://127.0.0.1:8000/health") if table.http else ("tcp", "127.0.0.1:5432")
-        if not any(scope.findings.is_broken((*path[:-1], key)) for key in ("port", "listen", "proxy")):
-            advice = f'add "port", or write an address such as "{example}"'
+        given = [(*path[:-1], key) for key in ("port", "listen", "proxy")]
+        if not any(scope.findings.is_broken(key) or scope.findings.is_broken_below(key) for key in given):
+            advice = f'add "port" or "listen", or write an address such as "{example}"'
             scope.report((*path, kind), f"{path[-1]}.{kind} has no port to ask; {advice}")
         number = 1
     if table.http:
         target = table.http
-        return HttpProbe(number, target.path, target.host, table.status, target.tls)
-    return TcpProbe(number, asked.host)
+        return own.asked(HttpProbe(number or 0, target.path, target.host, table.status, target.tls))
+    return own.asked(TcpProbe(number or 0, asked.host))
 
 
 def _other_probe(ready: ReadyTable) -> Probe:

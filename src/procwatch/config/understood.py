@@ -86,7 +86,9 @@ def _fill_unit(table: type[Table], unit: Document) -> Document:
     if table is ServiceTable:
         ready = _fill(sub_table(ServiceTable.model_fields["ready"].annotation), _table(unit.get("ready")))
         if not any(kind in ready for kind in PROBE_KINDS):
-            ready = ({"tcp": True} if "port" in unit else {"delay": DEFAULT_READY.delay_s}) | ready
+            ready = (
+                {"tcp": True} if "port" in unit or unit.get("listen") else {"delay": DEFAULT_READY.delay_s}
+            ) | ready
         full["ready"] = ready
     return full
 

@@ -311,6 +311,45 @@ def tcp_address(value: object) -> Address:
     return Address(number, host)
 
 
+@dataclass(frozen=True, slots=True)
+class SocketAddress:
+    """Where procwatch is to listen: an IP address and a port, or a path."""
+
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+
+_SOCKET_WORDS = 'an address such as "127.0.0.1:8000" or "[::1]:8000", or a path such as "run/api.sock"'
+_SOCKET_PATH = re.compile(r"(?!unix:)(?!.*://)(?=.*/|.*\.sock$)[^\0]*[^/\0]")
+
+
+def socket_address(value: object) -> SocketAddress:
+    """Where to listen: "host:port", or the path of a unix socket, which holds a slash or ends in ".sock"."""
+    if isinstance(value, str) and (found := _HOST_AND_PORT.fullmatch(value)):
+        number, host = int(found["port"]), found["six"] or found["host"]
+        if not 1 <= number <= MAX_PORT:
+            raise ValueError(f"{_SOCKET_WORDS}; the port is a number from 1 to {MAX_PORT}")
+        return SocketAddress(_ip_address(host), number)
+    if isinstance(value, str) and _SOCKET_PATH.fullmatch(value):
+        return SocketAddress(path=value)
+    only_port = str(value).removeprefix(":") if isinstance(value, int | str) else ""
+    advice = f'; write "127.0.0.1:{only_port}"' if re.fullmatch(r"[1-9][0-9]{0,4}", only_port) else ""
+    raise ValueError(f"{_SOCKET_WORDS}{advice}")
+
+
+def _ip_address(host: str) -> str:
+    """Without names: which of the addresses of one is meant, only the user knows."""
+    import ipaddress  # noqa: PLC0415 - only needed where there is a socket to open
+
+    if host == "localhost":
+        return "127.0.0.1"
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        raise ValueError(f"{_SOCKET_WORDS}; of names only localhost (127.0.0.1) is known here") from None
+
+
 def http_target(value: object) -> Target:
     """What to ask for: a path on the service's own port, or a full URL."""
     words = 'a path such as "/health", or a full http:// or https:// address'

@@ -76,6 +76,34 @@ class LogPolicy:
 
 
 @frozen
+class Listener:
+    """A socket that procwatch opens and hands over, by its `name`: TCP at `host` and `port`, or a unix one at `path`.
+
+    `host` is an IP address; `path` is empty, or relative to the project's folder.
+    """
+
+    name: str
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    @property
+    def address(self) -> str:
+        """As a user writes it."""
+        return self.path or at(self.host, self.port)
+
+    @property
+    def reached_at(self) -> str:
+        """The host that a client of this machine connects to."""
+        return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - it is looked up
+
+
+def at(host: str, port: int) -> str:
+    """A host and port in one word."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+@frozen
 class ProbeTiming:
     """Seconds between tries, for one try, and for all of them."""
 
@@ -86,21 +114,29 @@ class ProbeTiming:
 
 @frozen
 class HttpProbe:
-    """Ready when a GET answers 2xx or 3xx, or just `status`. `host` None: the loopback addresses."""
+    """Ready when a GET answers 2xx or 3xx, or just `status`. `host` None: the loopback addresses.
+
+    `listener`: it asks through this one of the service's own sockets (an index of `listen`).
+    """
 
     port: int
     path: str
     host: str | None = None
     status: int | None = None
     tls: bool = False
+    listener: int | None = None
 
 
 @frozen
 class TcpProbe:
-    """Ready when a connection is taken. `host` None: the loopback addresses."""
+    """Ready when a connection is taken. `host` None: the loopback addresses.
+
+    `listener`: on this one of the service's own sockets (an index of `listen`), by the service itself.
+    """
 
     port: int
     host: str | None = None
+    listener: int | None = None
 
 
 @frozen
@@ -209,12 +245,13 @@ class Build(Unit):
 class Service(Unit):
     """A process that is kept running.
 
-    `port` is one that it opens itself (watch.toml); `given_port` is only told to it as PORT (a Procfile's). `tty`: it
-    runs on a pseudo-terminal.
+    `port` is one that it opens itself (watch.toml); `given_port` is only told to it as PORT (a Procfile's). `listen`:
+    the sockets that it is given. `tty`: it runs on a pseudo-terminal.
     """
 
     port: int | None = None
     given_port: int | None = None
+    listen: tuple[Listener, ...] = ()
     ready: Probe = DEFAULT_READY
     timing: ProbeTiming = ProbeTiming()
     health: Health | None = None
@@ -288,5 +325,5 @@ def definition(project: Project, unit: Build | Service) -> str:
     parts: list[object] = [unit.run, sorted(unit.hooks.items()), unit.dir, project.shell]
     parts += [sorted(project.env.items()), project.env_files, sorted(unit.env.items()), unit.env_files]
     if isinstance(unit, Service):
-        parts += [unit.port, unit.given_port, unit.stop, unit.stdin, unit.tty, unit.ready, unit.health]
+        parts += [unit.port, unit.given_port, unit.listen, unit.stop, unit.stdin, unit.tty, unit.ready, unit.health]
     return repr(parts)

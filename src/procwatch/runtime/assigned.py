@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from procwatch.config.find import FOLDER
-from procwatch.core.model import Exit, Service
+from procwatch.core.model import Exit, Service, at
 from procwatch.frozen import frozen
 from procwatch.runtime.store import Store
 
@@ -60,6 +60,9 @@ class Assigner:
         port = service.port if service.port is not None else service.given_port
         if port is not None:
             found |= {"PORT": str(port), "PROCWATCH_URL": f"http://127.0.0.1:{port}"}
+        asked = next((each for each in service.listen if each.port), None)
+        if asked is not None:
+            found["PROCWATCH_URL"] = f"http://{at(asked.reached_at, asked.port)}"
         return found
 
 

@@ -26,6 +26,7 @@ from procwatch.output.worker import NO_THREAD
 from procwatch.runtime import descriptors
 from procwatch.runtime.engine import Engine
 from procwatch.runtime.parts import Parts
+from procwatch.runtime.sockets import how_many
 from procwatch.runtime.watcher import Watcher
 
 # "read when it has been stable for 200 ms" (contract, Errors).
@@ -145,7 +146,7 @@ class Configuration:
         project = found.project
         inputs = await _in_thread(self._inputs.renewed, project, found.files)
         self._declare(project)
-        descriptors.make_room(len(project.units))
+        descriptors.make_room(len(project.units), how_many(project))
         if self._watcher is not None:
             await self._watcher.use(project, inputs)
         self._inputs = inputs

@@ -18,16 +18,23 @@ from contextlib import contextmanager, suppress
 RESERVE = 32
 # What one unit holds while it runs: its output, its end, its standard input, its log file, a probe's connection.
 _PER_UNIT = 5
+# What an address that a service listens at holds as long as procwatch runs.
+_PER_ADDRESS = 2
+
+_STANDARD_ERROR = 2
 
 # The limit that was found; None as long as it has not been raised.
 _inherited: int | None = None
 
 
-def make_room(units: int) -> None:
-    """Raise the limit, as far as the system allows, if so many running units could need more."""
+def make_room(units: int, addresses: int = 0) -> None:
+    """Raise the limit, as far as the system allows, if so many running units could need more.
+
+    `addresses`: how many of these they listen at.
+    """
     global _inherited  # noqa: PLW0603 - a process has one limit
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = RESERVE + _PER_UNIT * units
+    wanted = RESERVE + _PER_UNIT * units + _PER_ADDRESS * addresses
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return
     limit = soft + wanted if hard == resource.RLIM_INFINITY else min(soft + wanted, hard)
@@ -38,14 +45,28 @@ def make_room(units: int) -> None:
         _inherited = soft
 
 
-def lift(descriptor: int) -> int:
+def keep_to_ourselves() -> None:
+    """What was handed to procwatch, besides its standard input and output, is not for what it starts."""
+    with suppress(OSError):
+        for name in os.listdir("/dev/fd"):  # noqa: PTH208 - numbers
+            if int(name) > _STANDARD_ERROR:
+                with suppress(OSError):  # the one of this list itself
+                    os.set_inheritable(int(name), False)  # noqa: FBT003 - the name of the function says what it is
+
+
+def lift(descriptor: int, least: int = 0) -> int:
     """The same one under a number above the limit that is handed on, for one that is kept as long as a process runs.
 
-    So there is always a number free below that limit. Raises OSError (EMFILE) when only the reserve is left.
+    So there is always a number free below that limit. It is at least `least`. Raises OSError (EMFILE) when only the
+    reserve is left.
     """
-    if _inherited is not None:
-        low, descriptor = descriptor, fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _inherited)
-        os.close(low)
+    floor = max(least, _inherited or 0)
+    if descriptor < floor:
+        low = descriptor
+        try:
+            descriptor = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, floor)
+        finally:
+            os.close(low)
     if is_of_reserve(descriptor):
         os.close(descriptor)
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))

@@ -241,7 +241,18 @@ class Engine:
         with suppress(RuntimeError):  # no further thread can be had: one of those that there are does this too
             self._readers.submit(self._read_for, read, checked)
         for event in await checked:
-            self.tell(event)
+            self.tell(await self._prepared(event))
+
+    async def _prepared(self, checked: msg.InputsChecked) -> msg.InputsChecked:
+        """Before anything is stopped for it, a service that is to listen elsewhere must be able to."""
+        service = self._parts.project.services.get(checked.name)
+        if service is None or checked.problem is not None:
+            return checked
+        try:
+            await self._parts.sockets.prepare(service)
+        except ProcwatchError as error:
+            return replace(checked, problem=str(error))
+        return checked
 
     def _read_for(
         self, read: Sequence[Callable[[], msg.InputsChecked]], checked: asyncio.Future[list[msg.InputsChecked]]

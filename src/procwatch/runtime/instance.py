@@ -83,7 +83,7 @@ class Ended:
 
 Report = Started | Ready | Unready | Reloading | Reloaded | Leaving | Ending | Ended
 # What cancelled an instance before it had begun (143, as an end by SIGTERM).
-_NEVER_STARTED = Exit(143, "stopped before it was started")
+NEVER_STARTED = Exit(143, "stopped before it was started")
 # What even SIGKILL did not end; the forest has told which process it is.
 _UNENDING = Exit(1, "it cannot be ended")
 
@@ -110,7 +110,7 @@ class _Instance:
     """One life; `exit` is how it ended so far."""
 
     def __init__(self, launch: Launch, sink: Sink, forest: Forest, report: Callable[[Report], None]) -> None:
-        self.exit = _NEVER_STARTED
+        self.exit = NEVER_STARTED
         self._launch = launch
         self._sink = sink
         self._forest = forest

@@ -76,18 +76,21 @@ class Instances:
         self._running[one.name, one.number] = one
         sink = self._outputs.of_step(service, "run", one.number)
         try:
-            one.launch = launch = self._launch(surroundings, service, action.instance)
+            one.launch = launch = await self._launch(surroundings, service, action.instance)
         except ProcwatchError as error:
             self._ended(one, refused(error))
+            return
+        except asyncio.CancelledError:
+            self._ended(one, life.NEVER_STARTED)
             return
         with suppress(asyncio.CancelledError):  # that is how it is stopped; its end has been reported
             await life.run_instance(launch, sink, self._parts.forest, lambda report: self._reported(one, report))
 
-    def _launch(self, surroundings: Surroundings, service: Service, number: int) -> life.Launch:
+    async def _launch(self, surroundings: Surroundings, service: Service, number: int) -> life.Launch:
         launch = surroundings.launch(service, number)
-        if not service.tty:
-            return launch
-        return replace(launch, spec=replace(launch.spec, terminal=self._parts.terminals.size(service.name)))
+        terminal = self._parts.terminals.size(service.name) if service.tty else None
+        handed = await self._parts.sockets.claim(service)
+        return replace(launch, spec=replace(launch.spec, terminal=terminal, handed=handed))
 
     def take_over(self, action: msg.TakeOver) -> None:
         """From now on this instance is in charge."""

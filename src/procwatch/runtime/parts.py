@@ -12,6 +12,7 @@ from procwatch.core import messages as msg
 from procwatch.core.model import Project, Terminal
 from procwatch.runtime.effects import Surroundings
 from procwatch.runtime.inputs import Inputs
+from procwatch.runtime.sockets import Sockets
 from procwatch.runtime.spawn import Sink
 from procwatch.runtime.store import Store
 from procwatch.runtime.terminals import Terminals
@@ -51,6 +52,7 @@ class Parts:
     store: Store
     world: World
     terminals: Terminals
+    sockets: Sockets
     clock: Callable[[], float] = time.monotonic
 
     @property

@@ -25,10 +25,14 @@ from procwatch.core.model import (
     ProbeTiming,
     RunProbe,
     TcpProbe,
+    at,
 )
 from procwatch.errors import ProcwatchError
 from procwatch.frozen import frozen
+from procwatch.runtime.asking import connect, until_taken
+from procwatch.runtime.handover import FIRST_DESCRIPTOR
 from procwatch.runtime.notify import NotifySocket
+from procwatch.runtime.sockets import Handed
 from procwatch.runtime.spawn import SpawnError, Spec, start
 from procwatch.runtime.tree import Forest
 from procwatch.runtime.wire import Wire
@@ -77,7 +81,10 @@ class LogWatch:
 
 @frozen
 class Target:
-    """What probes need of the instance: `spec` gives a `run` probe its folder, environment and shell."""
+    """What probes need of the instance: `spec` gives a `run` probe its folder, environment and shell.
+
+    Through the sockets that it was given (`spec.handed`) the instance itself is asked.
+    """
 
     spec: Spec
     forest: Forest
@@ -117,24 +124,76 @@ def _no_message(notify: NotifySocket) -> str:
 
 
 async def _try_until_ready(probe: AskedProbe, timing: ProbeTiming, target: Target) -> None:
-    last: str | None = "the first try did not end in time"
+    last: str | None = _untaken(probe, target) or "the first try did not end in time"
     try:
         async with within(timing.deadline_s):
-            while last := await try_once(probe, timing.timeout_s, target):  # noqa: ASYNC110 - nothing tells, so it is asked
+            wait_s = timing.deadline_s
+            while last := await try_once(probe, timing.timeout_s, target, wait_s):  # noqa: ASYNC110 - nothing tells, so it is asked
                 await asyncio.sleep(timing.interval_s)
     except TimeoutError:
         raise NotReady(last or "") from None
 
 
-async def try_once(probe: AskedProbe, timeout_s: float, target: Target) -> str | None:
-    """One try of at most `timeout_s`; None when it has succeeded, else why not."""
+async def try_once(probe: AskedProbe, timeout_s: float, target: Target, queue_s: float | None = None) -> str | None:
+    """One try of at most `timeout_s`; None when it has succeeded, else why not.
+
+    `queue_s`: how long it may wait besides in the queue of a socket that the instance was given.
+    """
     match probe:
         case RunProbe():
             return await _try_run(probe, timeout_s, target)
+        case TcpProbe(listener=int()) | HttpProbe(listener=int()):
+            return await _try_socket(probe, timeout_s, timeout_s if queue_s is None else queue_s, target)
         case TcpProbe():
             return await _try_hosts(probe.host, lambda host: _try_tcp(host, probe.port, timeout_s))
         case HttpProbe():
             return await _try_hosts(probe.host, lambda host: _try_http(host, probe, timeout_s))
+
+
+def _untaken(probe: AskedProbe, target: Target) -> str | None:
+    """What is wrong where nobody takes a connection from a socket; None for other probes."""
+    if isinstance(probe, RunProbe) or probe.listener is None:
+        return None
+    given = target.spec.handed[probe.listener]
+    place = f"descriptor {FIRST_DESCRIPTOR + probe.listener} (LISTEN_FDS)"
+    return f"nothing takes connections at {given.address}, which the service is given as {place}"
+
+
+async def _try_socket(probe: TcpProbe | HttpProbe, timeout_s: float, queue_s: float, target: Target) -> str | None:
+    given = target.spec.handed[probe.listener or 0]
+    try:
+        async with within(queue_s):
+            connection = await connect(given.slot)
+        with connection:
+            if isinstance(probe, HttpProbe):
+                return await _try_in_queue(connection, probe, timeout_s, queue_s, given)
+            async with within(queue_s):
+                await until_taken(given.slot)
+    except TimeoutError:
+        return _untaken(probe, target)
+    except OSError as error:
+        return _in_words(error, given.address, timeout_s)
+    return None
+
+
+async def _try_in_queue(
+    connection: socket.socket, probe: HttpProbe, timeout_s: float, queue_s: float, given: Handed
+) -> str | None:
+    """Ask at once. Raises TimeoutError if nobody has taken the connection by then; the answer has its own time."""
+    line = asyncio.create_task(_first_line(connection, probe, given.address))
+    taken = asyncio.create_task(until_taken(given.slot))
+    try:
+        async with within(queue_s):
+            await asyncio.wait({line, taken}, return_when=asyncio.FIRST_COMPLETED)
+        try:
+            async with within(timeout_s):
+                return _judged(await line, probe, given.address)
+        except TimeoutError as error:
+            return _in_words(error, given.address, timeout_s)
+    finally:
+        line.cancel()
+        taken.cancel()
+        await asyncio.gather(line, taken, return_exceptions=True)
 
 
 async def _try_run(probe: RunProbe, timeout_s: float, target: Target) -> str | None:
@@ -146,7 +205,7 @@ async def _try_run(probe: RunProbe, timeout_s: float, target: Target) -> str | N
         del end[:-_SHOWN_BYTES]
 
     try:
-        spec = replace(target.spec, command=probe.command, stdin="null", terminal=None)
+        spec = replace(target.spec, command=probe.command, stdin="null", terminal=None, handed=())
         process = start(spec, keep_the_end, target.forest)
     except SpawnError as error:
         return error.exit.words
@@ -187,19 +246,27 @@ async def _try_tcp(host: str, port: int, timeout_s: float) -> str | None:
         async with within(timeout_s):
             (await _connect(host, port)).close()
     except OSError as error:
-        raise _UnreachableError(_in_words(error, _place(host, port), timeout_s)) from error
+        raise _UnreachableError(_in_words(error, at(host, port), timeout_s)) from error
     return None
 
 
 async def _try_http(host: str, probe: HttpProbe, timeout_s: float) -> str | None:
-    place = _place(host, probe.port)
+    place = at(host, probe.port)
     try:
         async with within(timeout_s):
-            line = await _status_line(host, probe)
+            with await _connect(host, probe.port) as connection:
+                line = await _first_line(connection, probe, place)
     except OSError as error:
         raise _UnreachableError(_in_words(error, place, timeout_s)) from error
     if not line:
-        raise _UnreachableError(f"{place} closed the connection without an answer")
+        raise _UnreachableError(str(_judged(line, probe, place)))
+    return _judged(line, probe, place)
+
+
+def _judged(line: bytes, probe: HttpProbe, place: str) -> str | None:
+    """What is wrong with the first line of an answer; empty: the connection ended without one."""
+    if not line:
+        return f"{place} closed the connection without an answer"
     status = re.match(rb"HTTP/[\d.]+ (\d{3})\b", line)
     if not status:
         return f"{place} answered, but not in {'HTTPS' if probe.tls else 'HTTP'}"
@@ -209,15 +276,12 @@ async def _try_http(host: str, probe: HttpProbe, timeout_s: float) -> str | None
     return f"GET {probe.path} answered {code}" + (f" instead of {probe.status}" if probe.status else "")
 
 
-async def _status_line(host: str, probe: HttpProbe) -> bytes:
+async def _first_line(connection: socket.socket, probe: HttpProbe, place: str) -> bytes:
     """Ask, and give the first line of the answer; empty when the connection ended without one."""
-    connection = await _connect(host, probe.port)
-    request = f"GET {probe.path} HTTP/1.1\r\nHost: {_place(host, probe.port)}\r\nUser-Agent: procwatch\r\n"
-    try:
-        wire = Wire(connection, host if probe.tls else None)
-        return await wire.ask(f"{request}Accept: */*\r\nConnection: close\r\n\r\n".encode())
-    finally:
-        connection.close()
+    host = place if probe.port else "localhost"
+    request = f"GET {probe.path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: procwatch\r\n"
+    wire = Wire(connection, (probe.host or "localhost") if probe.tls else None)
+    return await wire.ask(f"{request}Accept: */*\r\nConnection: close\r\n\r\n".encode())
 
 
 async def _connect(host: str, port: int) -> socket.socket:
@@ -248,10 +312,6 @@ async def _addresses(host: str, port: int) -> list[tuple[int, int, int, str, tup
     except socket.gaierror:  # a name: asked for in a thread, as the answer may take long
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(found)
-
-
-def _place(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _in_words(error: OSError, place: str, timeout_s: float) -> str:

@@ -21,13 +21,16 @@ from typing import Literal, Protocol
 from procwatch.core.model import Command, Exit, StopPolicy
 from procwatch.errors import ProcwatchError
 from procwatch.frozen import frozen
-from procwatch.runtime import descriptors
+from procwatch.runtime import descriptors, handover
 from procwatch.runtime.census import HAS_PIDFD
 from procwatch.runtime.gate import Gate
+from procwatch.runtime.handover import Child
 from procwatch.runtime.pipe import Feed, Pipe, open_pipe, open_stdin
 from procwatch.runtime.program import check_folder, explain, find_program
-from procwatch.runtime.terminal import Size, Terminal, acquiring, open_terminal
+from procwatch.runtime.sockets import Handed
+from procwatch.runtime.terminal import Size, Terminal, open_terminal
 from procwatch.runtime.tree import MARK, Forest, Identity, Tree
+from procwatch.runtime.wrapper import becoming, wrapped
 
 # What a shell ends with when its last command was killed by SIGKILL.
 _SHELLS_SIGKILL = 128 + signal.SIGKILL
@@ -50,7 +53,8 @@ class Sink(Protocol):
 class Spec:
     """What to start: `env` is its whole environment, `cwd` is absolute, `stop` is how its tree ends at the last.
 
-    `terminal`: it runs on a pseudo-terminal of this size, and `stdin` means nothing; None: on pipes.
+    `terminal`: it runs on a pseudo-terminal of this size, and `stdin` means nothing; None: on pipes. `handed`: the
+    sockets that it is given.
     """
 
     command: Command
@@ -60,6 +64,7 @@ class Spec:
     stdin: Literal["null", "open"] = "null"
     stop: StopPolicy = field(default_factory=StopPolicy)
     terminal: Size | None = None
+    handed: tuple[Handed, ...] = ()
 
     @property
     def argv(self) -> tuple[str, ...]:
@@ -84,25 +89,16 @@ def start(spec: Spec, feed: Feed, forest: Forest) -> Process:
     mark = forest.new_mark()
     with ExitStack() as ours, ExitStack() as childs:
         try:
-            stdio = _on_pipes(spec, program, ours, childs) if spec.terminal is None else _on_terminal(spec, ours)
+            stdio = _on_pipes(spec, ours, childs) if spec.terminal is None else _on_terminal(spec, ours)
             with descriptors.handing_on():
-                popen = subprocess.Popen(
-                    stdio.argv,
-                    executable=stdio.program,
-                    cwd=spec.cwd,
-                    env={**spec.env, MARK: mark},
-                    stdin=stdio.stdin,
-                    stdout=stdio.output,
-                    stderr=stdio.output,
-                    start_new_session=True,
-                )
+                child = _spawn(spec, program, {**spec.env, MARK: mark}, stdio)
         except (OSError, ValueError) as error:
             raise SpawnError(explain(error, spec.argv[0], spec.cwd / program)) from error
         ours.pop_all()
     name = spec.env.get("PROCWATCH_NAME") or spec.argv[0]
     shell_argv = spec.argv if isinstance(spec.command, str) else ()
-    tree = forest.plant(popen.pid, Identity(name, mark, spec.stop, shell_argv, stdio.pipe_inode))
-    return Process(popen, tree, forest, stdio.reader(feed, forest.gate))
+    tree = forest.plant(child.pid, Identity(name, mark, spec.stop, shell_argv, stdio.pipe_inode))
+    return Process(child, tree, forest, stdio.reader(feed, forest.gate))
 
 
 def exit_of(status: int, *, memory_ran_out: bool = False) -> Exit:
@@ -125,9 +121,9 @@ def exit_of(status: int, *, memory_ran_out: bool = False) -> Exit:
 class Process:
     """A leader that runs, and its tree. Whoever starts one ends it with `end`, `kill` or `release`."""
 
-    def __init__(self, popen: subprocess.Popen[bytes], tree: Tree, forest: Forest, pipe: Pipe) -> None:
-        self.pid = popen.pid
-        self._popen = popen
+    def __init__(self, child: subprocess.Popen[bytes] | Child, tree: Tree, forest: Forest, pipe: Pipe) -> None:
+        self.pid = child.pid
+        self._child = child
         self._tree = tree
         self._forest = forest
         self._pipe = pipe
@@ -223,11 +219,11 @@ class Process:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
         except ChildProcessError:  # another part of the program took the status: better told than guessed
             pid, found = self.pid, Exit(1, "exit status unknown")
-            self._popen.returncode = found.code
+            self._child.returncode = found.code
         else:
             if pid == 0:
                 return
-            self._popen.returncode = os.waitstatus_to_exitcode(status)
+            self._child.returncode = os.waitstatus_to_exitcode(status)
             found = exit_of(status, memory_ran_out=not self._tree.was_struck and self._did_memory_run_out())
         if self._pidfd is not None:
             self._loop.remove_reader(self._pidfd)
@@ -257,28 +253,45 @@ def _find_program(spec: Spec) -> str:
 
 @frozen
 class _Stdio:
-    """What a process is started with: its command and its ends; `reader` makes our side of them."""
+    """What a process is started with: its ends, and the name of the terminal that it is to acquire.
 
-    argv: tuple[str, ...]
-    program: str
-    stdin: int
+    `stdin` None: nothing to read. `reader` makes our side of them.
+    """
+
+    stdin: int | None
     output: int
     pipe_inode: int
     reader: Callable[[Feed, Gate | None], Pipe]
+    terminal: str | None = None
 
 
-def _on_pipes(spec: Spec, program: str, ours: ExitStack, childs: ExitStack) -> _Stdio:
-    output, childs_output = open_pipe(ours, childs)
-    stdin, childs_stdin = (None, subprocess.DEVNULL) if spec.stdin == "null" else open_stdin(ours, childs)
-    inode = os.fstat(output).st_ino
-    return _Stdio(
-        spec.argv, program, childs_stdin, childs_output, inode, lambda feed, gate: Pipe(output, feed, stdin, gate)
+def _spawn(spec: Spec, program: str, env: Mapping[str, str], stdio: _Stdio) -> subprocess.Popen[bytes] | Child:
+    if spec.handed:
+        command = (*spec.shell, becoming(spec.command)) if isinstance(spec.command, str) else spec.command
+        argv = wrapped(command, env, terminal=stdio.terminal, listens_in=spec.cwd)
+        return handover.spawn(argv, {**env, **handover.variables(spec.handed)}, stdio.stdin, stdio.output, spec.handed)
+    argv = wrapped(spec.argv, env, terminal=stdio.terminal)
+    return subprocess.Popen(
+        argv,
+        executable=program if argv is spec.argv else argv[0],
+        cwd=spec.cwd,
+        env=env,
+        stdin=subprocess.DEVNULL if stdio.stdin is None else stdio.stdin,
+        stdout=stdio.output,
+        stderr=stdio.output,
+        start_new_session=True,
     )
+
+
+def _on_pipes(spec: Spec, ours: ExitStack, childs: ExitStack) -> _Stdio:
+    output, childs_output = open_pipe(ours, childs)
+    stdin, childs_stdin = (None, None) if spec.stdin == "null" else open_stdin(ours, childs)
+    inode = os.fstat(output).st_ino
+    return _Stdio(childs_stdin, childs_output, inode, lambda feed, gate: Pipe(output, feed, stdin, gate))
 
 
 def _on_terminal(spec: Spec, ours: ExitStack) -> _Stdio:
     """Our side holds the program's end open too. All terminals are one inode, which tells nothing."""
     assert spec.terminal is not None
     master, slave = open_terminal(spec.terminal, ours)
-    argv = acquiring(spec.argv, spec.env, slave)
-    return _Stdio(argv, argv[0], slave, slave, 0, lambda feed, gate: Terminal(master, slave, feed, gate))
+    return _Stdio(slave, slave, 0, lambda feed, gate: Terminal(master, slave, feed, gate), os.ttyname(slave))

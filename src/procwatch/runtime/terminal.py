@@ -12,7 +12,6 @@ import asyncio
 import errno
 import os
 import termios
-from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from typing import NamedTuple
 
@@ -27,11 +26,6 @@ _READ_BYTES = 4096
 _MOST_WAITING_BYTES = 1024 * 1024
 # Erasing a character of several bytes takes all of them (IUTF8 of Linux and macOS; Python does not name it).
 _IUTF8 = 0x4000
-# A session's first process gets the terminal that it opens as its controlling one: only so does Ctrl-C work. The
-# program's own descriptors are there already; "$0" is the terminal's name.
-_ACQUIRE = ("/bin/sh", "-c", 'exec "$@" <>"$0"')
-# A shell passes on only variables whose names it could write; `env` hands over the others.
-_ENV = "/usr/bin/env"
 
 
 class Size(NamedTuple):
@@ -57,12 +51,6 @@ def open_terminal(size: Size, ours: ExitStack) -> tuple[int, int]:
     termios.tcsetattr(slave, termios.TCSANOW, modes)
     termios.tcsetwinsize(slave, size)
     return master, slave
-
-
-def acquiring(argv: tuple[str, ...], env: Mapping[str, str], slave: int) -> tuple[str, ...]:
-    """The command that makes this terminal the controlling one of the session that it leads, then becomes `argv`."""
-    unusual = [f"{name}={value}" for name, value in env.items() if not (name.isascii() and name.isidentifier())]
-    return (*_ACQUIRE, os.ttyname(slave), *((_ENV, *unusual) if unusual else ()), *argv)
 
 
 class Terminal(Pipe):

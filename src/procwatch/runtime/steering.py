@@ -1,0 +1,185 @@
+"""The sockets of one address, and to which of them new connections come.
+
+Rule 1: on Linux a TCP address has two sockets, its slots, for as long as it is listened at. The kernel asks a small
+        program (classic BPF) to which of them a connection goes, when its first packet comes; it stays there.
+Rule 2: where that cannot be had (unix sockets, other systems, an old kernel) one socket is both slots, and all that is
+        asked for here changes nothing.
+Rule 3: the sockets are closed by `close` alone: what waits in their queues outlives every instance.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+import struct
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from procwatch.frozen import frozen
+from procwatch.runtime import descriptors
+
+# Backlog 1 (systemfd) drops SYNs; the kernel takes at most net.core.somaxconn, which is 4096.
+BACKLOG = 4096
+# What is handed over gets the numbers from 3 on: until then its number must be none of those.
+LEAST_DESCRIPTOR = 64
+# Linux, include/uapi/asm-generic/socket.h; Python does not name it.
+_SO_ATTACH_REUSEPORT_CBPF = 51
+# Where tcpi_unacked is in struct tcp_info: of a listening socket, the connections that nobody has accepted.
+_UNACKED_OFFSET = 24
+# Classic BPF, include/uapi/linux/bpf_common.h and filter.h. Absolute loads from here on read the network header.
+_NET = -0x100000
+_LOAD_BYTE, _LOAD_HALF, _SHIFT_RIGHT, _JUMP, _JUMP_IF_EQUAL, _RETURN = 0x30, 0x28, 0x74, 0x05, 0x15, 0x06
+_IPV4_SOURCE_PORT, _IPV6_SOURCE_PORT = 20, 40
+
+Opener = Callable[[], socket.socket]
+
+
+class Listening:
+    """One address that is listened at. Slot 0 is in charge at first: it gets all connections that are not steered.
+
+    `reached_at`: where a client of this machine connects to, a socket's address or the path of a unix socket.
+    `bound_name`: what the system calls a unix socket.
+    """
+
+    def __init__(self, sockets: tuple[socket.socket, ...], reached_at: Any, bound_name: str = "") -> None:
+        self.family = sockets[0].family
+        self.reached_at = reached_at
+        self._sockets = sockets
+        self._bound_name = bound_name
+        self._in_charge = 0
+        self._ports: dict[int, int] = {}
+
+    @property
+    def is_steered(self) -> bool:
+        """Whether the two slots are two sockets."""
+        return len(self._sockets) > 1
+
+    def socket(self, slot: int) -> socket.socket:
+        """The one of a slot; it is not to be accepted from here, nor closed."""
+        return self._sockets[slot % len(self._sockets)]
+
+    def put_in_charge(self, slot: int) -> None:
+        """Have new connections come to this slot; those that wait in the other one stay there."""
+        self._in_charge = slot
+        self._steer()
+
+    def steer_port(self, port: int, slot: int) -> None:
+        """Have connections from this source port come to a slot, whichever is in charge, until `let_go`."""
+        self._ports[port] = slot
+        self._steer()
+
+    def let_go(self, port: int) -> None:
+        """What comes from this source port is a connection as any other."""
+        self._ports.pop(port, None)
+        self._steer()
+
+    def queue_length(self, slot: int) -> int | None:
+        """How many connections wait to be accepted there; None where that cannot be known."""
+        if self._bound_name:
+            return _unix_queue_length(self._bound_name)
+        if not hasattr(socket, "TCP_INFO"):
+            return None
+        size = _UNACKED_OFFSET + 4
+        info = self.socket(slot).getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, size)
+        return int.from_bytes(info[_UNACKED_OFFSET:size], sys.byteorder)
+
+    def listens(self, slot: int) -> bool:
+        """Whether it still does there: a program that was given a socket can end that with shutdown(2)."""
+        return bool(self.socket(slot).getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+
+    def is_sound(self) -> bool:
+        """Whether it still listens everywhere, and clients find it."""
+        return self.listens(0) and self.listens(1)
+
+    def close(self) -> None:
+        """Listen no more; who still waits in the queue is refused."""
+        for each in self._sockets:
+            each.close()
+
+    def _steer(self) -> None:
+        if self.is_steered:
+            _attach(self._sockets[0], _program(self._ports, self._in_charge))
+
+
+@frozen
+class Slot:
+    """One of the two slots of an address: what an instance is given."""
+
+    listening: Listening
+    index: int = 0
+
+    def queue_length(self) -> int | None:
+        """How many connections wait to be accepted there; None where that cannot be known."""
+        return self.listening.queue_length(self.index)
+
+    def descriptor(self) -> int:
+        """Its descriptor, in the state in which a program expects it, whatever the last one that had it has set."""
+        own = self.listening.socket(self.index)
+        os.set_blocking(own.fileno(), True)
+        if own.family != socket.AF_UNIX and hasattr(socket, "TCP_DEFER_ACCEPT"):
+            own.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 0)
+        return own.fileno()
+
+
+def open_slots(opener: Opener, reached_at: Any) -> Listening:
+    """Listen with two sockets, or with one where these cannot be steered; `opener` makes a bound TCP one."""
+    first = opener()
+    made = [first]
+    try:
+        first.listen(BACKLOG)
+        if hasattr(socket, "SO_REUSEPORT"):
+            with suppress(OSError):  # an old kernel, or none of Linux: one has to do
+                _attach(first, _program({}, 0))
+                made.append(opener())
+                made[1].listen(BACKLOG)
+                return Listening((made[0], made[1]), reached_at)
+    except BaseException:
+        first.close()
+        raise
+    for further in made[1:]:
+        further.close()
+    return Listening((first,), reached_at)
+
+
+def lifted(own: socket.socket) -> socket.socket:
+    """The same socket under a number at which it can be kept."""
+    family, kind, protocol = own.family, own.type, own.proto
+    return socket.socket(family, kind, protocol, fileno=descriptors.lift(own.detach(), LEAST_DESCRIPTOR))
+
+
+def _program(ports: dict[int, int], in_charge: int) -> list[tuple[int, int, int, int]]:
+    """The slot of a steered source port, else the one in charge. An address can have packets of both versions of IP."""
+    steps = [
+        (_LOAD_BYTE, 0, 0, _NET),
+        (_SHIFT_RIGHT, 0, 0, 4),
+        (_JUMP_IF_EQUAL, 2, 0, 6),
+        (_LOAD_HALF, 0, 0, _NET + _IPV4_SOURCE_PORT),
+        (_JUMP, 0, 0, 1),
+        (_LOAD_HALF, 0, 0, _NET + _IPV6_SOURCE_PORT),
+    ]
+    for port, slot in ports.items():
+        steps += [(_JUMP_IF_EQUAL, 0, 1, port), (_RETURN, 0, 0, slot)]
+    return [*(steps if ports else ()), (_RETURN, 0, 0, in_charge)]
+
+
+def _attach(own: socket.socket, program: list[tuple[int, int, int, int]]) -> None:
+    """Replace the program of the sockets that share an address; the kernel takes a copy."""
+    code = b"".join(struct.pack("HBBI", *step[:3], step[3] & 0xFFFFFFFF) for step in program)
+    kept = ctypes.create_string_buffer(code)
+    own.setsockopt(
+        socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_CBPF, struct.pack("HP", len(program), ctypes.addressof(kept))
+    )
+
+
+def _unix_queue_length(bound_name: str) -> int | None:
+    """What nobody has accepted has the name of the socket that it waits at, and no inode yet."""
+    try:
+        with open("/proc/net/unix", "rb") as table:  # noqa: PTH123
+            rows = [line.split(maxsplit=7) for line in table]
+    except OSError:
+        return None
+    name = os.fsencode(bound_name)
+    return sum(len(row) == 8 and row[6] == b"0" and row[7].rstrip(b"\n") == name for row in rows)
