@@ -251,6 +251,9 @@ class Engine:
         try:
             await self._parts.sockets.prepare(service)
         except ProcwatchError as error:
+            state = self.state.services.get(checked.name)
+            if state is None or state.problem != str(error):
+                self._parts.world.report(f"{checked.name} stays as it is: {error}; a restart of it tries again")
             return replace(checked, problem=str(error))
         return checked
 
