@@ -62,8 +62,8 @@ the files before it.
 Commands that are strings are the shell's business and never changed. In commands that are lists, variables are replaced
 for each run, from the environment that the command is given.
 
-The environment of a command, highest first: what procwatch assigns (`PROCWATCH_*`, `PORT`), the table's `env`, the
-table's `env_file`, procwatch's own environment, `project.env`, `project.env_file`. On a terminal FORCE_COLOR,
+The environment of a command, highest first: what procwatch assigns (`PROCWATCH_*`, `PORT`, `LISTEN_*`), the table's
+`env`, its `env_file`, procwatch's own environment, `project.env`, `project.env_file`. On a terminal FORCE_COLOR,
 CLICOLOR_FORCE, CARGO_TERM_COLOR and PY_COLORS are set below all of these, unless NO_COLOR is set.
 
 Env files have lines `NAME=value`, with `export`, quotes and comments as usual. A `$` in a value is an ordinary

@@ -35,7 +35,9 @@ async def connect(slot: Slot) -> socket.socket:
             address = listening.reached_at
             if isinstance(address, Path):
                 address = meanwhile.enter_context(short_name(address))
-            elif listening.is_steered:
+            else:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if listening.is_steered:
                 connection.bind((address[0], 0))
                 port = connection.getsockname()[1]
                 listening.steer_port(port, slot.index)

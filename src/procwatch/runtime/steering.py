@@ -14,9 +14,9 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from procwatch.frozen import frozen
 from procwatch.runtime import descriptors
@@ -48,9 +48,14 @@ class Listening:
         self.family = sockets[0].family
         self.reached_at = reached_at
         self._sockets = sockets
-        self._bound_name = bound_name
+        self.bound_name = bound_name
         self._in_charge = 0
         self._ports: dict[int, int] = {}
+
+    @property
+    def port(self) -> int:
+        """The port of a TCP address."""
+        return int(self.reached_at[1])
 
     @property
     def is_steered(self) -> bool:
@@ -78,8 +83,8 @@ class Listening:
 
     def queue_length(self, slot: int) -> int | None:
         """How many connections wait to be accepted there; None where that cannot be known."""
-        if self._bound_name:
-            return _unix_queue_length(self._bound_name)
+        if self.bound_name:
+            return _unix_queue_length(self.bound_name)
         if not hasattr(socket, "TCP_INFO"):
             return None
         size = _UNACKED_OFFSET + 4
@@ -174,12 +179,25 @@ def _attach(own: socket.socket, program: list[tuple[int, int, int, int]]) -> Non
     )
 
 
+class UnixRow(NamedTuple):
+    """A unix socket, as /proc/net/unix has it."""
+
+    state: bytes
+    inode: int
+
+
+def unix_rows(bound_name: str) -> Iterator[UnixRow]:
+    """All sockets of this name: that which listens, and those that it has accepted, or is still to. Raises OSError."""
+    name = os.fsencode(bound_name)
+    with open("/proc/net/unix", "rb") as table:  # noqa: PTH123
+        for row in (line.split(maxsplit=7) for line in table):
+            if len(row) == 8 and row[7].rstrip(b"\n") == name:
+                yield UnixRow(row[5], int(row[6]))
+
+
 def _unix_queue_length(bound_name: str) -> int | None:
-    """What nobody has accepted has the name of the socket that it waits at, and no inode yet."""
+    """What nobody has accepted has no inode yet."""
     try:
-        with open("/proc/net/unix", "rb") as table:  # noqa: PTH123
-            rows = [line.split(maxsplit=7) for line in table]
+        return sum(not row.inode for row in unix_rows(bound_name))
     except OSError:
         return None
-    name = os.fsencode(bound_name)
-    return sum(len(row) == 8 and row[6] == b"0" and row[7].rstrip(b"\n") == name for row in rows)
