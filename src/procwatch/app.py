@@ -30,6 +30,7 @@ from procwatch.runtime.commands import Commands
 from procwatch.runtime.configuration import Asked, Configuration, can_be_due
 from procwatch.runtime.effects import Surroundings
 from procwatch.runtime.engine import Engine
+from procwatch.runtime.fronts import Fronts
 from procwatch.runtime.gate import Gate
 from procwatch.runtime.guardian import front_pid, is_orphan
 from procwatch.runtime.inputs import Inputs
@@ -133,10 +134,10 @@ async def _supervise(start: _Start, store: Store, console: Console, server: Serv
     surroundings = Surroundings(start.project, dict(os.environ), assigner, console.color)
     state = initial(start.project, start.chosen, store.remembered(), watching=start.is_watched, excepted=start.excepted)
     terminals = Terminals(lambda: Size(*console.room()))
-    sockets = Sockets(Path(start.project.folder))
-    parts = Parts(surroundings, inputs, forest, store, chronicle, terminals, sockets)
+    fronts = Fronts(Sockets(Path(start.project.folder)))
+    parts = Parts(surroundings, inputs, forest, store, chronicle, terminals, fronts)
     engine = Engine(state, parts)
-    engine.watch_plans(sockets.planned)
+    engine.watch_plans(fronts.sockets.planned)
     asked = Asked(start.request, start.options.names, start.options.watch)
     configuration = Configuration(asked, start.known, parts, engine, console.use)
     commands = Commands(engine, chronicle, terminals, server.ended, console.rings)
@@ -156,7 +157,8 @@ async def _supervise(start: _Start, store: Store, console: Console, server: Serv
     try:
         return await engine.run()
     finally:
-        sockets.close()
+        await fronts.close()
+        fronts.sockets.close()
         keys.close()
         journal.close(left=any(tree.members for tree in forest.trees))
         watch.cancel()

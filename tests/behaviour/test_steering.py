@@ -18,7 +18,7 @@ from procwatch.core.model import Listener
 from procwatch.runtime import asking, steering
 from procwatch.runtime.listening import ListenError, open_address
 from procwatch.runtime.steering import Listening, Slot
-from procwatch.runtime.traffic import open_connections
+from procwatch.runtime.traffic import Traffic, look
 from tests.rig.needs import need_linux
 
 DEADLINE_S = 30.0
@@ -53,8 +53,15 @@ def until(true: Callable[[], bool], what: str) -> None:
         os.sched_yield()
 
 
-def connections(pids: list[int], listening: Listening) -> int | None:
-    return asyncio.run(open_connections(pids, listening))
+def traffic(pids: list[int], listening: Listening) -> Traffic:
+    found = asyncio.run(look(pids, listening))
+    assert found is not None
+    return found
+
+
+def connections(pids: list[int], listening: Listening) -> int:
+    found = traffic(pids, listening)
+    return found.busy + found.idle + found.unclear
 
 
 class Crowd:
@@ -179,6 +186,26 @@ def test_a_client_that_has_said_all_still_waits_for_its_answer() -> None:
     with listening_at("127.0.0.1") as listening, client_of(listening) as client, listening.socket(0).accept()[0]:
         client.shutdown(socket.SHUT_WR)
         assert connections([os.getpid()], listening) == 1
+
+
+def test_a_connection_is_busy_from_its_first_moment_until_its_request_is_answered() -> None:
+    need_linux()
+    with listening_at("127.0.0.1") as listening, client_of(listening) as client, listening.socket(0).accept()[0] as own:
+        us = [os.getpid()]
+        assert traffic(us, listening) == Traffic(busy=1)
+        client.send(b"?")
+        assert traffic(us, listening) == Traffic(busy=1)
+        assert own.recv(1) == b"?"
+        assert traffic(us, listening) == Traffic(busy=1)
+        own.send(b"!")
+        assert client.recv(1) == b"!"
+        until(lambda: not traffic(us, listening).busy, "the end of the request")
+        while not traffic(us, listening).idle:  # a request that was answered within one tick is unclear; not each is
+            client.send(b"?")
+            own.recv(1)
+            until(lambda: traffic(us, listening).busy == 1, "a tick of the clock")
+            own.send(b"!")
+            client.recv(1)
 
 
 def test_where_nothing_can_be_steered_one_socket_is_both_slots(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -317,10 +317,10 @@ class ServiceTable(UnitTable):
     health: HealthTable | None = key(
         "What it is asked again and again while it is ready; if that fails it is restarted."
     )
-    switch: Annotated[Literal["replace", "overlap", "signal"], OneOf()] = key(
+    switch: Annotated[Literal["replace", "overlap", "signal"], OneOf()] | None = key(
         'How it gets a new version: "replace" stops it and starts it, "overlap" starts the new one beside the old one, '
-        'which is stopped when the new one is ready and `verify` has passed, "signal" sends `reload_signal`.',
-        default="replace",
+        'which is stopped when the new one is ready and `verify` has passed, "signal" sends `reload_signal`. '
+        'Default: "overlap" with `listen`, else "replace".',
     )
     verify: Command | None = key(
         "A command that tests an instance when it is ready, before it takes over; it has 10 minutes."

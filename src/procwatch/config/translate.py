@@ -238,7 +238,7 @@ def _switch(scope: Scope, path: KeyPath, table: ServiceTable) -> Literal["replac
     if table.switch == "overlap" and table.port is not None:
         message = 'switch = "overlap" starts a second instance, which cannot open the same port; use "replace"'
         scope.report((*path, "switch"), message)
-    return table.switch
+    return table.switch or ("overlap" if table.listen else "replace")
 
 
 def _stdin(scope: Scope, path: KeyPath, table: ServiceTable) -> Literal["null", "open"]:

@@ -90,6 +90,7 @@ def _fill_unit(table: type[Table], unit: Document) -> Document:
                 {"tcp": True} if "port" in unit or unit.get("listen") else {"delay": DEFAULT_READY.delay_s}
             ) | ready
         full["ready"] = ready
+        full.setdefault("switch", "overlap" if unit.get("listen") else "replace")
     return full
 
 

@@ -274,7 +274,7 @@ class StartInstance:
 
     Between the last two there may be `InstanceUnhealthy`, and anywhere `InstanceLeaving`. `again`: with the definition
     of the instance before, as the builds that its present one is to be used with are not there yet. `beside`: the one
-    in charge serves on.
+    in charge serves on. `apart`: clients are kept from it until it takes over.
     """
 
     name: str
@@ -282,6 +282,7 @@ class StartInstance:
     changed: tuple[str, ...] = ()
     again: bool = False
     beside: bool = False
+    apart: bool = False
 
 
 @frozen

@@ -68,7 +68,7 @@ def _begin(at: At, state: ServiceState, event: Go) -> Step:
         changed=(),
     )  # fmt: skip
     again = life.definition_in(event.basis) != state.digest
-    return after, (msg.StartInstance(at.service.name, number, state.changed, again, beside=True),)
+    return after, (msg.StartInstance(at.service.name, number, state.changed, again, beside=True, apart=True),)
 
 
 # --- the candidate ---------------------------------------------------------------------------------------------------

@@ -83,7 +83,8 @@ def _launch(at: At, state: ServiceState, basis: Basis) -> Step:
         generation=state.generation + moved, crashes=0 if moved else state.crashes,
     )  # fmt: skip
     again = definition_in(basis) != state.digest
-    return launched, (msg.StartInstance(at.service.name, launched.instance, state.changed, again),)
+    apart = at.service.switch == "overlap" and must_verify(at, state, basis)
+    return launched, (msg.StartInstance(at.service.name, launched.instance, state.changed, again, apart=apart),)
 
 
 def _go_from_running(at: At, state: ServiceState, event: Go) -> Step:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from procwatch.config.environment import compose, expand_command
 from procwatch.core.model import Build, Command, Project, Service, StopPolicy
@@ -44,11 +45,13 @@ class Surroundings:
             steps.append(Step(name, self._spec(build, command, {**assigned, **event}, build.stop)))
         return tuple(steps)
 
-    def hook_steps(self, unit: Build | Service, occasion: Occasion) -> tuple[Step, ...]:
-        """The commands of a hook; `occasion.event` is its name."""
+    def hook_steps(
+        self, unit: Build | Service, occasion: Occasion, door: Mapping[str, str] = MappingProxyType({})
+    ) -> tuple[Step, ...]:
+        """The commands of a hook; `occasion.event` is its name. `door`: variables that lead to one instance."""
         assigned = self.assigner.command(occasion)
         if isinstance(unit, Service):
-            assigned = {**self.assigner.service(unit, occasion.run), **assigned}
+            assigned = {**self.assigner.service(unit, occasion.run), **assigned, **door}
         hook = occasion.event or ""
         commands = unit.hooks.get(hook, ())
         if hook == "verify" and isinstance(unit, Service) and unit.verify is not None:

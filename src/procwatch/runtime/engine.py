@@ -249,7 +249,7 @@ class Engine:
         if service is None or checked.problem is not None:
             return checked
         try:
-            await self._parts.sockets.prepare(service)
+            await self._parts.fronts.sockets.prepare(service)
         except ProcwatchError as error:
             state = self.state.services.get(checked.name)
             if state is None or state.problem != str(error):

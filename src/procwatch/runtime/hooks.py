@@ -59,8 +59,9 @@ class Hooks:
         occasion = Occasion(action.name, action.run, action.changed, action.hook, action.exit, action.duration_s)
         limit_s = HOOK_LIMIT_S if isinstance(unit, Service) or unit.timeout_s is None else unit.timeout_s
         limit_s = VERIFY_LIMIT_S if action.hook == "verify" else limit_s
+        door = self._parts.fronts.door(action.name, action.run) if action.hook == "verify" else {}
         try:
-            steps = surroundings.hook_steps(unit, occasion)
+            steps = surroundings.hook_steps(unit, occasion, door)
             return await run_hook(steps, lambda hook: self._outputs.of_hook(unit, hook), self._parts.forest, limit_s)
         except ProcwatchError as error:
             return refused(error)

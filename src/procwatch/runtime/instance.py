@@ -8,7 +8,7 @@ Rule 3: cancelling is how an instance is stopped; `Ended` still tells how its le
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import field, replace
 
@@ -25,7 +25,8 @@ from procwatch.runtime.tree import Forest
 class Launch:
     """What to start: `spec.stop` says how it is stopped, `port` is one that it opens itself and must be free.
 
-    `health` is for whoever follows its life to ask, from `Ready` on.
+    `health` is for whoever follows its life to ask, from `Ready` on. `door`: what a probe that runs a command is told
+    besides the environment of `spec`.
     """
 
     spec: Spec
@@ -33,6 +34,7 @@ class Launch:
     timing: ProbeTiming = field(default_factory=ProbeTiming)
     port: int | None = None
     health: Health | None = None
+    door: Mapping[str, str] = field(default_factory=dict)
 
 
 @frozen
@@ -172,7 +174,7 @@ class _Instance:
             )
             equipment.callback(notify.close)
             spec = replace(spec, env={**spec.env, "NOTIFY_SOCKET": notify.path})
-        return Target(spec, self._forest, log, notify)
+        return Target(spec, self._forest, log, notify, self._launch.door)
 
     def _feed_for(self, target: Target) -> Callable[[bytes], None]:
         if target.log is None:

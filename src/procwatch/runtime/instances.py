@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from procwatch.core import messages as msg
 from procwatch.core.model import Exit, Service
 from procwatch.errors import ProcwatchError
 from procwatch.runtime import instance as life
+from procwatch.runtime.draining import drained
 from procwatch.runtime.effects import Surroundings
 from procwatch.runtime.health import watch_health
 from procwatch.runtime.hooks import Hooks
@@ -31,7 +32,7 @@ class _Running:
     """One instance. `end`: how it has ended, and after how long, held back until `post_stop` has run.
 
     `health`: asks whether it is still well. `is_leaving`: it has said that it ends by itself. `is_ending`: its leader
-    has ended by itself, and what that has left is in its grace already.
+    has ended by itself, and what that has left is in its grace already. `hurry`: its clients are not waited for.
     """
 
     name: str
@@ -45,6 +46,7 @@ class _Running:
     is_stopped: bool = False
     is_leaving: bool = False
     is_ending: bool = False
+    hurry: asyncio.Event = field(default_factory=asyncio.Event)
     end: tuple[Exit, float] | None = None
 
 
@@ -76,9 +78,9 @@ class Instances:
         self._running[one.name, one.number] = one
         sink = self._outputs.of_step(service, "run", one.number)
         try:
-            one.launch = launch = await self._launch(surroundings, service, action.instance)
-        except ProcwatchError as error:
-            self._ended(one, refused(error))
+            one.launch = launch = await self._launch(surroundings, service, action)
+        except (ProcwatchError, OSError) as error:
+            self._ended(one, refused(error) if isinstance(error, ProcwatchError) else Exit(1, _no_door(error)))
             return
         except asyncio.CancelledError:
             self._ended(one, life.NEVER_STARTED)
@@ -86,14 +88,15 @@ class Instances:
         with suppress(asyncio.CancelledError):  # that is how it is stopped; its end has been reported
             await life.run_instance(launch, sink, self._parts.forest, lambda report: self._reported(one, report))
 
-    async def _launch(self, surroundings: Surroundings, service: Service, number: int) -> life.Launch:
-        launch = surroundings.launch(service, number)
+    async def _launch(self, surroundings: Surroundings, service: Service, action: msg.StartInstance) -> life.Launch:
+        launch = surroundings.launch(service, action.instance)
         terminal = self._parts.terminals.size(service.name) if service.tty else None
-        handed = await self._parts.sockets.claim(service)
-        return replace(launch, spec=replace(launch.spec, terminal=terminal, handed=handed))
+        seat = await self._parts.fronts.seat(service, action)
+        return replace(launch, spec=replace(launch.spec, terminal=terminal, handed=seat.handed), door=seat.door)
 
     def take_over(self, action: msg.TakeOver) -> None:
-        """From now on this instance is in charge."""
+        """From now on this instance is in charge, and new clients are its."""
+        self._parts.fronts.take_over(action.name, action.instance)
         if one := self._running.get((action.name, action.instance)):
             self._started_with[action.name] = one.surroundings
 
@@ -103,15 +106,22 @@ class Instances:
         A kill that comes meanwhile goes on to the instance at once.
         """
         one = self._running.get((action.name, action.instance))
-        if one is None or one.is_stopped:
-            return  # it has ended by itself, and that has been told; or it is under way
+        if one is None:
+            return  # it has ended by itself, and that has been told
+        if not action.drain:
+            one.hurry.set()
+        if one.is_stopped:
+            return  # that is under way
         one.is_stopped = True
         _let_alone(one)
+        policy = one.surroundings.project.services[one.name].stop
         try:
+            if one.process is not None:
+                await drained(one.process, self._parts.fronts.slots(one.name, one.number), policy, one.hurry)
             await self._hook(one, action, "pre_stop")
             if not one.is_ending:
                 one.task.cancel()
-            with self._patience.waiting(one.name, one.surroundings.project.services[one.name].stop):
+            with self._patience.waiting(one.name, policy):
                 await asyncio.wait([one.task])
             await self._hook(one, action, "post_stop", *(one.end or ()))
         finally:
@@ -182,6 +192,7 @@ class Instances:
         _let_alone(one)
         one.process = None
         self._parts.terminals.ended(one.name, one.number, ended)
+        self._parts.fronts.gone(one.name, one.number)
         one.end = (ended, self._parts.clock() - one.since_s)
         self._tell_end(one)
 
@@ -192,6 +203,10 @@ class Instances:
             del self._running[key]
             self._outputs.over(one.name, one.number)
             self._tell(msg.InstanceEnded(one.name, one.number, one.end[0]))
+
+
+def _no_door(error: OSError) -> str:
+    return f"no port for what looks at it: {error.strerror}"
 
 
 def _let_alone(one: _Running) -> None:

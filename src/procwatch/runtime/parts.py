@@ -11,8 +11,8 @@ from typing import Any, Protocol
 from procwatch.core import messages as msg
 from procwatch.core.model import Project, Terminal
 from procwatch.runtime.effects import Surroundings
+from procwatch.runtime.fronts import Fronts
 from procwatch.runtime.inputs import Inputs
-from procwatch.runtime.sockets import Sockets
 from procwatch.runtime.spawn import Sink
 from procwatch.runtime.store import Store
 from procwatch.runtime.terminals import Terminals
@@ -52,7 +52,7 @@ class Parts:
     store: Store
     world: World
     terminals: Terminals
-    sockets: Sockets
+    fronts: Fronts
     clock: Callable[[], float] = time.monotonic
 
     @property

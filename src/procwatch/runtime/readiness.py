@@ -11,8 +11,8 @@ import errno
 import os
 import re
 import socket
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import field, replace
 from typing import Any
 
 from procwatch.core.model import (
@@ -83,13 +83,14 @@ class LogWatch:
 class Target:
     """What probes need of the instance: `spec` gives a `run` probe its folder, environment and shell.
 
-    Through the sockets that it was given (`spec.handed`) the instance itself is asked.
+    Through the sockets that it was given (`spec.handed`) the instance itself is asked; `door` leads a command there.
     """
 
     spec: Spec
     forest: Forest
     log: LogWatch | None = None
     notify: NotifySocket | None = None
+    door: Mapping[str, str] = field(default_factory=dict)
 
 
 async def until_ready(probe: Probe, timing: ProbeTiming, target: Target) -> None:
@@ -205,7 +206,8 @@ async def _try_run(probe: RunProbe, timeout_s: float, target: Target) -> str | N
         del end[:-_SHOWN_BYTES]
 
     try:
-        spec = replace(target.spec, command=probe.command, stdin="null", terminal=None, handed=())
+        env = {**target.spec.env, **target.door}
+        spec = replace(target.spec, command=probe.command, env=env, stdin="null", terminal=None, handed=())
         process = start(spec, keep_the_end, target.forest)
     except SpawnError as error:
         return error.exit.words

@@ -171,6 +171,10 @@ class Process:
         finally:
             self.close()
 
+    async def pids(self) -> tuple[int, ...]:
+        """The processes of its tree that are alive now."""
+        return tuple(member.pid for member in await self._tree.look())
+
     async def descendants_left(self) -> bool:
         """Whether anything but the leader is alive."""
         return bool(await self._tree.look() - {self._tree.leader})

@@ -49,6 +49,7 @@ class Listening:
         self.reached_at = reached_at
         self._sockets = sockets
         self.bound_name = bound_name
+        self.on_close: Callable[[], None] = lambda: None
         self._in_charge = 0
         self._ports: dict[int, int] = {}
 
@@ -100,7 +101,8 @@ class Listening:
         return self.listens(0) and self.listens(1)
 
     def close(self) -> None:
-        """Listen no more; who still waits in the queue is refused."""
+        """Listen no more; who still waits in the queue is refused. `on_close` is called before."""
+        self.on_close()
         for each in self._sockets:
             each.close()
 
