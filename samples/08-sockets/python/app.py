@@ -9,15 +9,17 @@ async def app(scope, receive, send):
     """ASGI, for uvicorn."""
     if scope["type"] != "http":
         return
-    headers = [(b"content-type", b"text/plain")]
+    text = _text()
+    headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(text)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": _text()})
+    await send({"type": "http.response.body", "body": text})
 
 
 def wsgi(environ, start_response):
     """WSGI, for gunicorn."""
-    start_response("200 OK", [("Content-Type", "text/plain")])
-    return [_text()]
+    text = _text()
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(text)))])
+    return [text]
 
 
 def _text():

@@ -1,0 +1,150 @@
+"""Clients of `listen`, while one instance follows the other: none is refused, cut or led to the unverified."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+from benchmarks.load import Load
+
+from tests.behaviour.conftest import Start
+from tests.rig.live import DEADLINE_S, Live, write
+from tests.rig.needs import need_linux
+from tests.rig.sample import free_port
+
+WEB = "service.web"
+SERVER = Path(__file__).parents[1] / "rig/web.py"
+
+
+def toml(port: int, more: str = "", *, rude: bool = False) -> str:
+    command = [sys.executable, str(SERVER), *(["rude"] if rude else [])]
+    run = ", ".join(f"'{each}'" for each in command)
+    return f"""
+[service.web]
+run = [{run}]
+watch = ["version"]
+listen = ["127.0.0.1:{port}"]
+ready = {{ http = "/", deadline = "3s", timeout = "2s" }}
+{more}
+"""
+
+
+def running(project: Path, start: Start, more: str = "", *, rude: bool = False) -> tuple[Live, int]:
+    """Up on version 1; its port."""
+    need_linux()
+    port = free_port()
+    write(project / "watch.toml", toml(port, more, rude=rude))
+    write(project / "version", "1")
+    live = start()
+    live.wait("service_ready", WEB)
+    return live, port
+
+
+def ask(port: int, path: str = "/") -> str:
+    with urlopen(f"http://127.0.0.1:{port}{path}", timeout=DEADLINE_S) as answer:
+        return str(answer.read().decode())
+
+
+def waiting(port: int, path: str) -> tuple[threading.Thread, list[str]]:
+    """A request that is not answered yet."""
+    got: list[str] = []
+    thread = threading.Thread(target=lambda: got.append(ask(port, path)))
+    thread.start()
+    return thread, got
+
+
+@pytest.mark.parametrize("rude", [False, True])
+def test_no_request_is_lost_while_versions_follow_each_other(project: Path, start: Start, rude: bool) -> None:
+    live, port = running(project, start, rude=rude)
+    with Load(port) as load:
+        for number in range(2, 10):
+            write(project / "version", str(number))
+            live.wait("service_switched", WEB, times=number - 1)
+        live.until(lambda: any(body.startswith(b"9") for body in [*load.bodies]), "an answer of the last one")
+    assert load.lost == 0, (load.fresh, load.kept)
+    assert {body.split()[0] for body in load.bodies} == {str(number).encode() for number in range(1, 10)}
+
+
+@pytest.mark.parametrize("rude", [False, True])
+def test_a_long_request_that_was_begun_before_the_switch_is_answered_by_the_old_version(
+    project: Path, start: Start, rude: bool
+) -> None:
+    live, port = running(project, start, rude=rude)
+    thread, got = waiting(port, "/slow")
+    live.until((project / "begun").exists, "the request")
+    write(project / "version", "2")
+    live.wait("service_switched", WEB)
+    assert ask(port).startswith("2 ")
+    assert thread.is_alive()
+    write(project / "go", "")
+    thread.join(DEADLINE_S)
+    assert got[0].startswith("1 ")
+    live.wait("service_stopped", WEB)
+
+
+@pytest.mark.parametrize(
+    ("version", "event"), [("dead", "service_crashed"), ("mute", "not_ready"), ("3", "verify_failed")]
+)
+def test_while_a_candidate_fails_the_old_process_serves_on_and_nothing_is_lost(
+    project: Path, start: Start, version: str, event: str
+) -> None:
+    verify = f"""verify = ["{sys.executable}", "-c", '''
+import os, urllib.request
+assert urllib.request.urlopen(os.environ["PROCWATCH_URL"]).read()[:2] != b"3 "
+''']"""
+    live, port = running(project, start, verify)
+    before = ask(port)
+    with Load(port) as load:
+        write(project / "version", version)
+        assert live.wait(event, WEB)["effect"] == "service.web stays on run 1"
+    assert load.lost == 0, (load.fresh, load.kept)
+    assert load.bodies.keys() == {before.encode()}, "somebody has met the candidate"
+    write(project / "version", "4")
+    live.wait("service_switched", WEB)
+    assert ask(port).startswith("4 ")
+
+
+def test_at_the_first_start_clients_wait_until_verify_has_passed(project: Path, start: Start) -> None:
+    need_linux()
+    port = free_port()
+    write(project / "watch.toml", toml(port, 'verify = "until test -e good; do sleep 0.02; done"'))
+    write(project / "version", "1")
+    live = start()
+    live.wait("service_started", WEB)
+    thread, got = waiting(port, "/")
+    write(project / "good", "")
+    thread.join(DEADLINE_S)
+    ready = live.wait("service_ready", WEB)
+    assert got == [f"1 {ready['pid']}"]
+
+
+def test_the_old_one_dies_and_who_waits_for_it_is_answered_by_the_candidate(project: Path, start: Start) -> None:
+    live, port = running(
+        project, start, 'verify = "test $PROCWATCH_RUN = 1 || until test -e good; do sleep 0.02; done"'
+    )
+    first = live.wait("service_ready", WEB)["pid"]
+    write(project / "version", "2")
+    second = live.wait("service_started", WEB, times=2)["pid"]
+    os.kill(first, 9)
+    live.wait("service_crashed", WEB)
+    requests = [waiting(port, "/") for _ in range(5)]
+    write(project / "good", "")
+    for thread, _ in requests:
+        thread.join(DEADLINE_S)
+    assert [got for _, got in requests] == [[f"2 {second}"]] * 5
+
+
+def test_a_stop_by_hand_refuses_and_a_start_serves_again(project: Path, start: Start) -> None:
+    live, port = running(project, start)
+    write(project / "version", "2")
+    live.wait("service_switched", WEB)
+    live.wait("service_stopped", WEB)
+    assert ask(port).startswith("2 ")
+    assert live.stop() == 130
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
