@@ -223,10 +223,10 @@ def test_a_long_journal_is_written_anew_with_what_may_be_there(tmp_path: Path) -
     kept = journal.Journal(path, told.append)
     kept.begin()
     lasting = journal.Leader("service.web", member(os.getpid()), f"{kept.token}-0", 7)
-    kept.add(lasting)
+    kept.add([lasting])
     for number in range(1, 5000):
         mark = f"{kept.token}-{number}"
-        kept.add(journal.Leader("build.api", census.Member(2 + number, 5), mark, 8))
+        kept.add([journal.Leader("build.api", census.Member(2 + number, 5), mark, 8)])
         kept.forget([mark])
     assert len(path.read_text().splitlines()) < 1100
     found = journal.read(path)

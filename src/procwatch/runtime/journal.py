@@ -1,7 +1,7 @@
 """What a supervisor starts, written down for the one after it: `.procwatch/processes.jsonl`.
 
-Rule 1: the supervisor's own line is written before it starts anything, a leader's right after its start. What a kill
-        between the two leaves is known by its environment, which holds the supervisor's token.
+Rule 1: the supervisor's own line is written before it starts anything, a leader's in the loop's turn after its start.
+        What a kill between the two leaves is known by its environment, which holds the supervisor's token.
 Rule 2: nothing here is needed to run. What cannot be written is told once; what cannot be understood is passed over.
 Rule 3: it is not synced to the disk: what it tells of does not outlive the machine's memory either.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -62,17 +62,17 @@ class Journal:
         if census.HAS_PROC:
             self._write_anew()
 
-    def add(self, leader: Leader) -> None:
-        """A leader has been started."""
-        self._leaders[leader.mark] = leader
+    def add(self, leaders: Sequence[Leader]) -> None:
+        """These have been started."""
+        self._leaders |= {leader.mark: leader for leader in leaders}
         if self._file is None:
             return
-        self._lines += 1
+        self._lines += len(leaders)
         if self._lines > _OLD_LINES + 2 * len(self._leaders):
             self._write_anew()
             return
         try:
-            os.write(self._file, _leader_line(leader))
+            os.write(self._file, b"".join(map(_leader_line, leaders)))
         except OSError as error:
             self._give_up(error)
 

@@ -219,6 +219,7 @@ class Process:
         """Take the leader's exit status, if it has ended: drain its output, then tell."""
         if self._exit.done():
             return
+        self._forest.write_down()
         try:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
         except ChildProcessError:  # another part of the program took the status: better told than guessed

@@ -12,6 +12,7 @@ import os
 import signal
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import cached_property
 
 from procwatch.core.model import StopPolicy
 from procwatch.frozen import frozen
@@ -43,16 +44,28 @@ class Identity:
 
 
 class Tree:
-    """One leader and all that comes from it. `members` is what the last survey of the forest found alive."""
+    """One leader, the process `pid`, and all that comes from it."""
 
-    def __init__(self, forest: Forest, leader: census.Member, identity: Identity) -> None:
-        self.leader = leader
+    def __init__(self, forest: Forest, pid: int, identity: Identity) -> None:
+        self.pid = pid
         self.identity = identity
-        self.members: frozenset[census.Member] = frozenset({leader})
         self.was_empty = False
         # Whether it has been sent SIGKILL from here.
         self.was_struck = False
         self._forest = forest
+
+    @cached_property
+    def leader(self) -> census.Member:
+        """The leader as the system shows it; first asked for before it is waited for (`Forest.write_down`)."""
+        with suppress(OSError):  # no descriptor is free: then it is only known by its id, and its group is killed
+            if found := census.look_up(self.pid):
+                return found
+        return census.Member(self.pid, 0)
+
+    @cached_property
+    def members(self) -> frozenset[census.Member]:
+        """What the last survey of the forest found alive."""
+        return frozenset({self.leader})
 
     async def look(self) -> frozenset[census.Member]:
         """What is alive of it now; a process that was started during the look may be missing."""
@@ -103,7 +116,7 @@ class Tree:
         """
         if not self._leader_is_shell() or census.catches(self.leader, number):
             return bool(census.send_all({self.leader}, number))
-        children = {member for member in await self.look() if member.parent == self.leader.pid}
+        children = {member for member in await self.look() if member.parent == self.pid}
         return bool(census.send_all(children, number))
 
     async def _ask(self, policy: StopPolicy) -> None:
@@ -133,12 +146,12 @@ class Tree:
         # All at one moment: a shell that sees its child end first would go on to its next command.
         self._send_group(number)
         self._send_group(signal.SIGCONT)
-        return frozenset(member for member in members if member.group == self.leader.pid)
+        return frozenset(member for member in members if member.group == self.pid)
 
     def _leader_is_shell(self) -> bool:
         """Whether the leader is still the project's shell, which has not given way to the program by `exec`."""
         argv = self.identity.shell_argv
-        return bool(argv) and self._forest.is_uncollected(self) and census.runs_as(self.leader.pid, argv)
+        return bool(argv) and self._forest.is_uncollected(self) and census.runs_as(self.pid, argv)
 
     def _strike(self) -> list[census.Member]:
         """SIGKILL to the group and to every known member; gives those that got it."""
@@ -151,7 +164,7 @@ class Tree:
         if self._forest.is_uncollected(self):
             # It may have ended or be another user's: what is alive then is tried, and told, one by one.
             with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.leader.pid, number)
+                os.killpg(self.pid, number)
 
 
 def complaint(name: str, member: census.Member) -> str:
@@ -186,6 +199,8 @@ class Forest:
         self._uncollected: set[int] = set()
         self._known: dict[census.Member, Tree] = {}
         self._marks: dict[census.Member, str | None] = {}
+        # Those whose leaders are still to be written down.
+        self._new: list[Tree] = []
         self._queued: asyncio.Task[None] | None = None
         self._surveying = asyncio.Lock()
 
@@ -201,21 +216,32 @@ class Forest:
 
     def plant(self, pid: int, identity: Identity) -> Tree:
         """A new tree, whose leader has just been started and not been waited for."""
-        tree = Tree(self, census.look_up(pid) or census.Member(pid, 0), identity)
+        tree = Tree(self, pid, identity)
         self._trees.append(tree)
         self._by_leader[pid] = tree
         self._uncollected.add(pid)
-        if self._journal is not None:
-            self._journal.add(Leader(identity.name, tree.leader, identity.mark, identity.pipe))
+        if not self._new:
+            asyncio.get_running_loop().call_soon(self.write_down)
+        self._new.append(tree)
         return tree
+
+    def write_down(self) -> None:
+        """Look at the new leaders, all that one turn of the loop has started; to be called before one is waited for.
+
+        Whoever looks at a process right after its start has to wait until its exec is over: 0.4 ms for each of them.
+        """
+        new, self._new = self._new, []
+        leaders = [Leader(one.identity.name, one.leader, one.identity.mark, one.identity.pipe) for one in new]
+        if self._journal is not None and leaders:
+            self._journal.add(leaders)
 
     def is_uncollected(self, tree: Tree) -> bool:
         """Whether the leader has not been waited for, so that its id is surely its own."""
-        return tree.leader.pid in self._uncollected and self._by_leader.get(tree.leader.pid) is tree
+        return tree.pid in self._uncollected and self._by_leader.get(tree.pid) is tree
 
     def collected(self, tree: Tree) -> None:
         """The leader has ended and its parent has waited for it."""
-        self._uncollected.discard(tree.leader.pid)
+        self._uncollected.discard(tree.pid)
         tree.members -= {tree.leader}
         self.reap()
 
