@@ -1,4 +1,4 @@
-"""`frozen` makes what `dataclass(frozen=True, slots=True)` makes."""
+"""`frozen` and `record` make what `dataclass(slots=True)` makes, with and without `frozen=True`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from procwatch.frozen import frozen
+from procwatch.frozen import frozen, record
 
 Make = Callable[[type[Any]], type[Any]]
 BOTH = pytest.mark.parametrize("make", [frozen, dataclass(frozen=True, slots=True)], ids=["frozen", "dataclass"])
@@ -111,6 +111,19 @@ def test_it_can_be_matched(make: Make) -> None:
             assert y == 7
         case _:
             pytest.fail("no match")
+
+
+@pytest.mark.parametrize("make", [record, dataclass(slots=True)], ids=["record", "dataclass"])
+def test_the_fields_of_a_record_can_be_set(make: Make) -> None:
+    point, named = _classes(make)
+    one = named(1, name="m")
+    one.x, one.name = 3, "n"
+    assert one == named(3) != named(1)
+    assert replace(one, y=1) == named(3, 1)
+    with pytest.raises(AttributeError):
+        one.z = 1
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(point(1))
 
 
 def test_what_it_does_not_know_is_refused() -> None:

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
 from procwatch.core.model import LogPolicy
-from procwatch.frozen import frozen
+from procwatch.frozen import frozen, record
 from procwatch.output.dated import Dated
 from procwatch.output.logfile import LogFile, Mark
 from procwatch.output.spill import Span, lines_in
@@ -255,7 +254,7 @@ class Log:
             self._trouble = None
 
 
-@dataclass(slots=True)
+@record
 class _Trouble:
     """Why the file cannot be written, how many lines it lacks, and when it is tried again."""
 

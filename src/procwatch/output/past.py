@@ -11,10 +11,10 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from procwatch.errors import ProcwatchError
+from procwatch.frozen import record
 from procwatch.output.events import stamp
 from procwatch.output.logfile import Before, before
 from procwatch.output.runs import DATED_LINE, Reader, Run
@@ -35,7 +35,7 @@ Count = Callable[[bytes], int]
 Lost = Callable[[int | None], None]
 
 
-@dataclass(slots=True)
+@record
 class _Part:
     """One file: read up to `place`, and there is something up to `end`."""
 

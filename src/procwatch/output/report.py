@@ -8,11 +8,10 @@ Rule 3: what was held back for a better line is told at `settled` at the latest.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from procwatch.core.messages import Notice
-from procwatch.frozen import frozen
+from procwatch.frozen import frozen, record
 from procwatch.output import sentences
 from procwatch.output.words import changed, duration, listed, printable
 
@@ -314,7 +313,7 @@ def _succeeded(built: dict[str, _Built]) -> str:
     return f"{listed(sorted(built))} succeeded in {duration(took_s)}{f' ({lacks})' if lacks else ''}"
 
 
-@dataclass(slots=True)
+@record
 class _Failure:
     notice: Notice
     failed_s: float

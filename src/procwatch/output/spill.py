@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
-from procwatch.frozen import frozen
+from procwatch.frozen import frozen, record
 from procwatch.output.logfile import Mark
 
 # Some hundred bytes each. Only output that is shown and output that is not, in turns in one log, makes so many.
@@ -73,7 +73,7 @@ class Spans:
             self.all.append(span)
 
 
-@dataclass(slots=True)
+@record
 class Step:
     """What has come at about one time, and then procwatch's own lines."""
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from procwatch.core import messages as msg
 from procwatch.core.model import Exit, Service
 from procwatch.errors import ProcwatchError
+from procwatch.frozen import record
 from procwatch.runtime import instance as life
 from procwatch.runtime.draining import drained
 from procwatch.runtime.effects import Surroundings
@@ -27,7 +28,7 @@ from procwatch.runtime.readiness import Target
 from procwatch.runtime.spawn import Process
 
 
-@dataclass(slots=True)
+@record
 class _Running:
     """One instance. `end`: how it has ended, and after how long, held back until `post_stop` has run.
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
 from procwatch.core import messages as msg
 from procwatch.core.model import Project, Terminal
+from procwatch.frozen import record
 from procwatch.runtime.effects import Surroundings
 from procwatch.runtime.fronts import Fronts
 from procwatch.runtime.inputs import Inputs
@@ -42,7 +43,7 @@ class World(Protocol):
         """A line for the user that is no event."""
 
 
-@dataclass(slots=True)
+@record
 class Parts:
     """What the engine works with. It alone replaces `surroundings` and `inputs`, when the project is another."""
 

@@ -7,7 +7,6 @@ Rule 2: names are text with surrogate escapes, so that any name that the system 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -40,15 +39,12 @@ def parent_of(path: str) -> str:
     return path.rpartition("/")[0]
 
 
-@dataclass(frozen=True, slots=True)
 class Base:
     """The project's folder: turns absolute paths into the project's and back."""
 
-    folder: str
-    trail: tuple[str, ...] = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "trail", tuple(part for part in self.folder.split("/") if part))
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.trail = tuple(part for part in folder.split("/") if part)
 
     def parts(self, path: str) -> tuple[str, ...]:
         """The names from the root of the file system down to `path`."""

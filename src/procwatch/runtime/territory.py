@@ -11,9 +11,10 @@ import os
 import stat
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from threading import RLock
 
+from procwatch.frozen import record
 from procwatch.runtime.engines import Events, WatchedFolder
 from procwatch.runtime.fingerprints import read_content
 from procwatch.runtime.ignores import RULE_FILES, IgnoreFiles
@@ -25,7 +26,7 @@ from procwatch.runtime.walk import COARSE_CLOCK_NS, Found, Signature, Walk, iden
 _MAX_PEEKED = 65_536
 
 
-@dataclass(slots=True)
+@record
 class Changes:
     """What a look found. `paths`: changed files, and whether each looks as if its writer is not done with it.
 

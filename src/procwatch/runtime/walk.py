@@ -12,10 +12,10 @@ import os
 import stat
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
 
-from procwatch.frozen import frozen
+from procwatch.frozen import frozen, record
 from procwatch.runtime.places import Base, count_ups, parent_of
 from procwatch.runtime.rules import Rules
 
@@ -50,7 +50,7 @@ class Folder:
     names: frozenset[str] | None
 
 
-@dataclass(slots=True)
+@record
 class Found:
     """What a walk found. `links`: each link that was followed to a folder, with its text.
 
