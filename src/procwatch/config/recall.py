@@ -8,7 +8,6 @@ Rule 3: pydantic, and all that reads and checks files, is imported only where th
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import stat
@@ -24,6 +23,7 @@ from procwatch.config.witness import Answer, Environ, Question, ask_again, witne
 from procwatch.core import model
 from procwatch.errors import Location, Problem, UsageError
 from procwatch.frozen import frozen
+from procwatch.sums import blake2b
 
 # Where the project is remembered, inside of `.procwatch`.
 MEMORY = "project.json"
@@ -175,7 +175,7 @@ def _seal(request: Request, answers: Mapping[Question, Answer], content: bytes) 
     """A sum over all that a project depends on, and over what is remembered of it."""
     asked = [str(request.start.absolute()), str(request.path), request.env_files, request.concurrency]
     program = [__version__, sys.version, sys.platform, os.cpu_count(), *_program()]
-    total = hashlib.blake2b(json.dumps([asked, program, list(answers.items())]).encode(), digest_size=16)
+    total = blake2b(json.dumps([asked, program, list(answers.items())]).encode(), digest_size=16)
     total.update(content)
     return total.hexdigest()
 

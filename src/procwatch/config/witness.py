@@ -5,7 +5,6 @@ Rule 1: whatever a load lets depend on a file, a folder or a variable is asked h
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,6 +12,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Literal
+
+from procwatch.sums import blake2b
 
 Kind = Literal["content", "is there", "is a file", "is a folder", "leads somewhere", "variable", "matches"]
 # What is asked, and of which path or variable.
@@ -127,7 +128,7 @@ def _content(path: Path) -> str | None:
 
 
 def _digest(data: bytes) -> str:
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
+    return blake2b(data, digest_size=16).hexdigest()
 
 
 def _ask(kind: Kind, path: str | Path) -> bool:

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from procwatch.sums import blake2b
+
 # What a folder of ours is called in a project; the same word in config.find, which knows nothing of sockets.
 OWN_FOLDER = ".procwatch"
 SOCKET = "control.sock"
@@ -65,6 +67,4 @@ def is_private(folder: Path) -> bool:
 
 def _identity(project: Path) -> str:
     """The same for every path to the project's folder."""
-    import hashlib  # noqa: PLC0415 - it takes 3 ms to import, and most clients do not come here
-
-    return hashlib.blake2b(os.fsencode(os.path.realpath(project)), digest_size=8).hexdigest()
+    return blake2b(os.fsencode(os.path.realpath(project)), digest_size=8).hexdigest()

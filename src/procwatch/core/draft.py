@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
-from hashlib import blake2b
 from typing import Any, Literal
 
 from procwatch.core import messages as msg
@@ -17,6 +16,7 @@ from procwatch.core import overlap
 from procwatch.core.graph import closure
 from procwatch.core.model import Build, Need, Project, Service
 from procwatch.core.state import ALIVE, ASKED, DEFINITION, Basis, BuildState, Phase, Remembered, ServiceState, State
+from procwatch.sums import blake2b
 
 # "one stopped three times in a row is let finish" (contract, Change).
 STOPS_LIMIT = 3

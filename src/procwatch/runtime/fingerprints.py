@@ -7,14 +7,18 @@ Rule 2: only regular files are opened: a pipe would wait for ever. What cannot b
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 import time
 from collections.abc import Iterable
+from io import FileIO
 
 from procwatch.frozen import frozen
 from procwatch.runtime.walk import COARSE_CLOCK_NS, Signature
+from procwatch.sums import blake2b
+
+# What is read of a file at once.
+_READ_BYTES = 256 * 1024
 
 
 @frozen
@@ -67,6 +71,15 @@ def _is_settled(reading: _Reading) -> bool:
     return changed_ns < reading.read_ns - COARSE_CLOCK_NS
 
 
+def _sum_of(file: FileIO) -> bytes:
+    """Of all that the file holds from here on."""
+    total = blake2b(digest_size=16)
+    buffer = memoryview(bytearray(_READ_BYTES))
+    while count := file.readinto(buffer):
+        total.update(buffer[:count])
+    return total.digest()
+
+
 def read_content(absolute: str, signature: Signature) -> Content:
     """What a file holds now."""
     if not stat.S_ISREG(signature.mode):
@@ -77,7 +90,7 @@ def read_content(absolute: str, signature: Signature) -> Content:
         with os.fdopen(descriptor, "rb", buffering=0) as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 return Content(b"not a file any more")
-            return Content(hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest())
+            return Content(_sum_of(file))
     except FileNotFoundError:  # gone meanwhile: the event of that is still to come
         return Content(b"missing")
     except OSError as error:

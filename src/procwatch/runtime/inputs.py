@@ -7,7 +7,6 @@ Rule 3: `look` and `sweep` alone move what is known for events; `check` has its 
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from procwatch.runtime.places import Base
 from procwatch.runtime.rules import Rules, UnitRules, unit_rules
 from procwatch.runtime.territory import Changes, Territory
 from procwatch.runtime.walk import Found, Signature, Walk, links_to, walk_start
+from procwatch.sums import blake2b
 
 # To tell "only ignored files" from "nothing" ignored folders must be searched; after so many names we say "nothing".
 _MAX_SEARCHED = 20_000
@@ -192,7 +192,7 @@ class Inputs:
         return content, signature
 
     def _digest(self, unit: UnitRules, found: Found, memory: _Memory) -> str:
-        total = hashlib.blake2b(digest_size=16)
+        total = blake2b(digest_size=16)
         _feed(total, definition(self.project, unit.unit))
         is_any_write = isinstance(unit.unit, Build) and unit.unit.unchanged == "run"
         links = {link for path in memory for link in links_to(found, path)}
@@ -270,7 +270,7 @@ def _signatures(memory: _Memory) -> dict[str, Signature]:
     return {path: signature for path, (_, signature) in memory.items()}
 
 
-def _feed(total: hashlib.blake2b, *parts: str | bytes) -> None:
+def _feed(total: blake2b, *parts: str | bytes) -> None:
     """Add parts so that no two lists of parts give the same sum: each with its length before it."""
     for part in parts:
         data = part.encode("utf-8", "surrogateescape") if isinstance(part, str) else part
