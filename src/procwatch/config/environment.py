@@ -31,6 +31,15 @@ def read_project_env_files(folder: Path, files: tuple[str, ...]) -> dict[str, st
     return values
 
 
+def read_env_files(project: Project, unit: Unit) -> tuple[dict[str, str], dict[str, str]]:
+    """The variables of the project's env files, and of the unit's own; a ConfigError if one cannot be read."""
+    folder = Path(project.folder)
+    own: dict[str, str] = {}
+    for name in unit.env_files:
+        own |= _read(folder / name, name)
+    return read_project_env_files(folder, project.env_files), own
+
+
 def compose(
     project: Project, unit: Unit, inherited: Mapping[str, str], assigned: Mapping[str, str], *, terminal: bool
 ) -> dict[str, str]:
@@ -39,11 +48,7 @@ def compose(
     `inherited` is procwatch's own environment, `assigned` what procwatch itself sets (PROCWATCH_*, PORT), `terminal`
     whether the output ends up on a terminal. NO_COLOR from anywhere keeps the colour variables out.
     """
-    folder = Path(project.folder)
-    own: dict[str, str] = {}
-    for name in unit.env_files:
-        own |= _read(folder / name, name)
-    values = read_project_env_files(folder, project.env_files)
+    values, own = read_env_files(project, unit)
     values |= {**project.env, **inherited, **own, **unit.env, **assigned}
     if terminal and not values.get("NO_COLOR"):
         values = COLOUR_VARIABLES | values

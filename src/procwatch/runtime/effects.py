@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
-from procwatch.config.environment import compose, expand_command
+from procwatch.config.environment import compose, expand_command, read_env_files
 from procwatch.core.model import Build, Command, Project, Service, StopPolicy
+from procwatch.errors import ProcwatchError
 from procwatch.frozen import frozen
 from procwatch.runtime.assigned import Assigner, Occasion
 from procwatch.runtime.instance import Launch
@@ -64,6 +65,17 @@ class Surroundings:
         if service.tty and not spec.env.get("TERM"):
             spec = replace(spec, env={**spec.env, "TERM": DEFAULT_TERM})
         return Launch(spec, service.ready, service.timing, service.port, service.health)
+
+    def problem(self, service: Service) -> str | None:
+        """Why it could not be started now: an env file has gone, or its command names what is not set."""
+        try:
+            if isinstance(service.run, str):
+                read_env_files(self.project, service)  # nothing else of it can be missing
+            else:
+                self.launch(service, 0)
+        except ProcwatchError as error:
+            return str(error)
+        return None
 
     def _spec(self, unit: Build | Service, command: Command, assigned: Mapping[str, str], stop: StopPolicy) -> Spec:
         env = compose(self.project, unit, self.inherited, assigned, terminal=self.terminal)

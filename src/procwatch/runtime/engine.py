@@ -288,20 +288,9 @@ class Engine:
 
 def _read(action: msg.CheckInputs, inputs: Inputs, surroundings: Surroundings) -> msg.InputsChecked:
     checked = inputs.check(action.name)
-    problem = _why_not_startable(action.name, surroundings)
+    service = surroundings.project.services.get(action.name)
+    problem = surroundings.problem(service) if service else None  # told before anything is stopped for it
     return msg.InputsChecked(action.name, action.check, checked.digest, checked.changed, checked.touched, problem)
-
-
-def _why_not_startable(name: str, surroundings: Surroundings) -> str | None:
-    """Why a service could not be started now, known before anything is stopped for it: its env file has gone."""
-    service = surroundings.project.services.get(name)
-    if service is None:
-        return None
-    try:
-        surroundings.launch(service, 0)
-    except ProcwatchError as error:
-        return str(error)
-    return None
 
 
 def _readers() -> ThreadPoolExecutor:

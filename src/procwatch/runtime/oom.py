@@ -1,6 +1,6 @@
 """How often the kernel has ended a process because memory had run out.
 
-Rule 1: cheap, as it is asked at every start: one small file is read.
+Rule 1: cheap, as it is asked in every turn of the loop that starts something: one small file is read.
 Rule 2: the nearest count that the system keeps, so that what happens to others is not taken for ours.
 """
 

@@ -130,7 +130,6 @@ class Process:
         self._loop = asyncio.get_running_loop()
         self._exit: asyncio.Future[Exit] = self._loop.create_future()
         self._pidfd: int | None = None
-        self._oom_kills = forest.oom_kills()
         self._watch_for_exit()
 
     @property
@@ -196,7 +195,7 @@ class Process:
 
     def _did_memory_run_out(self) -> bool:
         """Whether the kernel has ended anything for that since the start."""
-        return self._forest.oom_kills() > self._oom_kills
+        return self._forest.oom_kills() > self._tree.oom_kills
 
     def _watch_for_exit(self) -> None:
         if HAS_PIDFD:

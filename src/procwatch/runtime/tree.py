@@ -44,11 +44,12 @@ class Identity:
 
 
 class Tree:
-    """One leader, the process `pid`, and all that comes from it."""
+    """One leader, the process `pid`, and all that comes from it. `oom_kills`: how many there had been at its start."""
 
-    def __init__(self, forest: Forest, pid: int, identity: Identity) -> None:
+    def __init__(self, forest: Forest, pid: int, identity: Identity, oom_kills: int) -> None:
         self.pid = pid
         self.identity = identity
+        self.oom_kills = oom_kills
         self.was_empty = False
         # Whether it has been sent SIGKILL from here.
         self.was_struck = False
@@ -199,8 +200,9 @@ class Forest:
         self._uncollected: set[int] = set()
         self._known: dict[census.Member, Tree] = {}
         self._marks: dict[census.Member, str | None] = {}
-        # Those whose leaders are still to be written down.
+        # Those whose leaders are still to be written down, and how often memory had run out before the first of them.
         self._new: list[Tree] = []
+        self._oom_kills_before = 0
         self._queued: asyncio.Task[None] | None = None
         self._surveying = asyncio.Lock()
 
@@ -216,12 +218,13 @@ class Forest:
 
     def plant(self, pid: int, identity: Identity) -> Tree:
         """A new tree, whose leader has just been started and not been waited for."""
-        tree = Tree(self, pid, identity)
+        if not self._new:
+            self._oom_kills_before = self.oom_kills()
+            asyncio.get_running_loop().call_soon(self.write_down)
+        tree = Tree(self, pid, identity, self._oom_kills_before)
         self._trees.append(tree)
         self._by_leader[pid] = tree
         self._uncollected.add(pid)
-        if not self._new:
-            asyncio.get_running_loop().call_soon(self.write_down)
         self._new.append(tree)
         return tree
 
