@@ -23,6 +23,9 @@ def main() -> None:
             detach.leave()
         stand_guard()
         gc.disable()  # for as long as nearly all that is made stays: `app` turns it on again
+    from procwatch.later import put_off
+
+    put_off()
     from procwatch.entry import main as run
 
     run()

@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from procwatch.runtime.journal import Journal
 from procwatch.runtime.keys import Keys
 from procwatch.runtime.parts import Parts
 from procwatch.runtime.server import Server
+from procwatch.runtime.signals import Signals
 from procwatch.runtime.sockets import Sockets, how_many
 from procwatch.runtime.store import Store
 from procwatch.runtime.strays import end_strays
@@ -100,23 +102,24 @@ async def _run(request: Request, known: Declared, options: Options) -> int:
     console = Console(known.project, look, os.environ, loop, folder / FOLDER / "logs")
     store = Store(folder, console.report)
     server = Server(console.report)
+    signals = Signals()
     try:
         console.begin()
         store.open()
         server.open(store.socket_paths())
         for warning in known.warnings:
             console.report(f"warning: {warning}")
-        return await _supervise(start, store, console, server)
+        return await _supervise(start, store, console, server, signals)
     finally:
         server.shut()
         store.close()
         server.ended.set()
         await server.close()
         console.close()
-        _be_deaf(loop)
+        _be_deaf(signals)
 
 
-async def _supervise(start: _Start, store: Store, console: Console, server: Server) -> int:
+async def _supervise(start: _Start, store: Store, console: Console, server: Server, signals: Signals) -> int:
     asyncio.get_running_loop().call_later(_NO_GARBAGE_S, gc.enable)
     become_subreaper()
     descriptors.keep_to_ourselves()
@@ -144,11 +147,11 @@ async def _supervise(start: _Start, store: Store, console: Console, server: Serv
     commands.take_in, commands.reload = configuration.take_in, configuration.reload
     server.serve(commands.handle)
     _on_failures(engine)
-    _on_signals(engine, forest, terminals)
+    _on_signals(signals, engine, forest, terminals)
     if start.notifier.is_wanted:
         start.notifier.begin()
         engine.watch_plans(start.notifier.planned)
-    keys = Keys(_keys(engine, console))
+    keys = Keys(_keys(engine, console), signals)
     keys.open()
     if start.options.detach:
         console.leave_caller(f"runs in the background (process {front_pid()}); `procwatch stop` ends it")
@@ -200,7 +203,7 @@ def _on_failures(engine: Engine) -> None:
     threading.excepthook = in_thread
 
 
-def _on_signals(engine: Engine, forest: Forest, terminals: Terminals) -> None:
+def _on_signals(signals: Signals, engine: Engine, forest: Forest, terminals: Terminals) -> None:
     """The first signal stops in order, a second one kills at once; ended children are reaped."""
     loop = asyncio.get_running_loop()
     since: list[float] = []
@@ -216,12 +219,9 @@ def _on_signals(engine: Engine, forest: Forest, terminals: Terminals) -> None:
     for number in _ENDING:
         if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
             continue  # nohup: it is to outlive its terminal
-        loop.add_signal_handler(number, asked, number)
-    loop.add_signal_handler(signal.SIGCHLD, forest.reap)
-    loop.add_signal_handler(signal.SIGWINCH, terminals.fit_all)
-    # A flood of signals fills the pipe that wakes the loop. Python's warning about that is made inside the signal
-    # handler and can block on a lock that the main thread holds: seen, with a procwatch that hung for ever.
-    signal.set_wakeup_fd(signal.set_wakeup_fd(-1), warn_on_full_buffer=False)
+        signals.on(number, partial(asked, number))
+    signals.on(signal.SIGCHLD, forest.reap)
+    signals.on(signal.SIGWINCH, terminals.fit_all)
 
 
 def _keys(engine: Engine, console: Console) -> dict[bytes, Callable[[], None]]:
@@ -248,8 +248,8 @@ def _keys(engine: Engine, console: Console) -> dict[bytes, Callable[[], None]]:
     return {b"r": run_again, b"p": pause, b"c": console.screen.clear, b"q": end, b"\n": console.screen.blank}
 
 
-def _be_deaf(loop: asyncio.AbstractEventLoop) -> None:
+def _be_deaf(signals: Signals) -> None:
     """All is done, and only the interpreter has to end: a Ctrl-C now would change the exit status."""
     for number in _ENDING:
-        loop.remove_signal_handler(number)
         signal.signal(number, signal.SIG_IGN)
+    signals.close()

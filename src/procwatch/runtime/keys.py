@@ -17,6 +17,8 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
+from procwatch.runtime.signals import Signals
+
 _INPUT, _OUTPUT = 0, 1
 # In the background nothing tells when procwatch comes to the foreground, so it looks.
 _LOOK_S = 1.0
@@ -27,8 +29,9 @@ _LOCAL, _CHARACTERS = 3, 6
 class Keys:
     """Calls what belongs to a key, from `open` until `close`. Where there is no terminal it does nothing."""
 
-    def __init__(self, actions: Mapping[bytes, Callable[[], None]]) -> None:
+    def __init__(self, actions: Mapping[bytes, Callable[[], None]], signals: Signals) -> None:
         self._actions = actions
+        self._signals = signals
         self._loop = asyncio.get_running_loop()
         self._before: list[Any] | None = None
         self._later: asyncio.TimerHandle | None = None
@@ -39,8 +42,8 @@ class Keys:
         if not (os.isatty(_INPUT) and os.isatty(_OUTPUT)):
             return
         self._is_open = True
-        self._loop.add_signal_handler(signal.SIGTSTP, self._stop)
-        self._loop.add_signal_handler(signal.SIGCONT, self._look)
+        self._signals.on(signal.SIGTSTP, self._stop)
+        self._signals.on(signal.SIGCONT, self._look)
         self._look()
 
     def close(self) -> None:
@@ -48,8 +51,8 @@ class Keys:
         if not self._is_open:
             return
         self._is_open = False
-        self._loop.remove_signal_handler(signal.SIGTSTP)
-        self._loop.remove_signal_handler(signal.SIGCONT)
+        self._signals.off(signal.SIGTSTP)
+        self._signals.off(signal.SIGCONT)
         self._let_be()
         self._give_back()
 
