@@ -7,6 +7,7 @@ Rule 2: env files are read anew each time, so that an edited one counts at the n
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -26,18 +27,17 @@ def read_project_env_files(folder: Path, files: tuple[str, ...]) -> dict[str, st
     values: dict[str, str] = {}
     for name in files:
         path = folder / name
-        if name != DEFAULT_ENV_FILE or path.is_symlink() or path.exists():
+        if name != DEFAULT_ENV_FILE or os.path.lexists(path):
             values |= _read(path, name)
     return values
 
 
-def read_env_files(project: Project, unit: Unit) -> tuple[dict[str, str], dict[str, str]]:
-    """The variables of the project's env files, and of the unit's own; a ConfigError if one cannot be read."""
-    folder = Path(project.folder)
-    own: dict[str, str] = {}
+def read_own_env_files(folder: Path, unit: Unit) -> dict[str, str]:
+    """The variables of a unit's own env files; a ConfigError if one cannot be read."""
+    values: dict[str, str] = {}
     for name in unit.env_files:
-        own |= _read(folder / name, name)
-    return read_project_env_files(folder, project.env_files), own
+        values |= _read(folder / name, name)
+    return values
 
 
 def compose(
@@ -48,7 +48,9 @@ def compose(
     `inherited` is procwatch's own environment, `assigned` what procwatch itself sets (PROCWATCH_*, PORT), `terminal`
     whether the output ends up on a terminal. NO_COLOR from anywhere keeps the colour variables out.
     """
-    values, own = read_env_files(project, unit)
+    folder = Path(project.folder)
+    own = read_own_env_files(folder, unit)
+    values = read_project_env_files(folder, project.env_files)
     values |= {**project.env, **inherited, **own, **unit.env, **assigned}
     if terminal and not values.get("NO_COLOR"):
         values = COLOUR_VARIABLES | values

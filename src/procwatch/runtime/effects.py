@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
-from procwatch.config.environment import compose, expand_command, read_env_files
+from procwatch.config.environment import compose, expand_command, read_own_env_files, read_project_env_files
 from procwatch.core.model import Build, Command, Project, Service, StopPolicy
 from procwatch.errors import ProcwatchError
 from procwatch.frozen import frozen
@@ -66,16 +67,21 @@ class Surroundings:
             spec = replace(spec, env={**spec.env, "TERM": DEFAULT_TERM})
         return Launch(spec, service.ready, service.timing, service.port, service.health)
 
-    def problem(self, service: Service) -> str | None:
-        """Why it could not be started now: an env file has gone, or its command names what is not set."""
-        try:
-            if isinstance(service.run, str):
-                read_env_files(self.project, service)  # nothing else of it can be missing
-            else:
-                self.launch(service, 0)
-        except ProcwatchError as error:
-            return str(error)
-        return None
+    def problems(self, services: Iterable[Service]) -> dict[str, str]:
+        """Why some of these could not be started now: an env file has gone, or a command names what is not set."""
+        folder = Path(self.project.folder)
+        read_common = cache(lambda: read_project_env_files(folder, self.project.env_files))
+        found: dict[str, str] = {}
+        for service in services:
+            try:
+                if isinstance(service.run, str):  # nothing but files can be missing
+                    read_common()
+                    read_own_env_files(folder, service)
+                else:
+                    self.launch(service, 0)
+            except ProcwatchError as error:
+                found[service.name] = str(error)
+        return found
 
     def _spec(self, unit: Build | Service, command: Command, assigned: Mapping[str, str], stop: StopPolicy) -> Spec:
         env = compose(self.project, unit, self.inherited, assigned, terminal=self.terminal)

@@ -237,7 +237,7 @@ class Engine:
     async def _check(self, actions: list[msg.CheckInputs]) -> None:
         """Read in a thread: it takes as long as the disk does."""
         checked: asyncio.Future[list[msg.InputsChecked]] = asyncio.get_running_loop().create_future()
-        read = [partial(_read, action, self._parts.inputs, self._parts.surroundings) for action in actions]
+        read = partial(_read, actions, self._parts.inputs, self._parts.surroundings)
         with suppress(RuntimeError):  # no further thread can be had: one of those that there are does this too
             self._readers.submit(self._read_for, read, checked)
         for event in await checked:
@@ -258,10 +258,10 @@ class Engine:
         return checked
 
     def _read_for(
-        self, read: Sequence[Callable[[], msg.InputsChecked]], checked: asyncio.Future[list[msg.InputsChecked]]
+        self, read: Callable[[], list[msg.InputsChecked]], checked: asyncio.Future[list[msg.InputsChecked]]
     ) -> None:
         try:
-            result = [one() for one in read]
+            result = read()
         except Exception as error:  # it is the loop's to tell
             checked.get_loop().call_soon_threadsafe(_settle, checked, error)
         else:
@@ -286,11 +286,15 @@ class Engine:
         self.tell(msg.BuildFinished(action.name, action.run, outcome, self._parts.clock() - since_s))
 
 
-def _read(action: msg.CheckInputs, inputs: Inputs, surroundings: Surroundings) -> msg.InputsChecked:
-    checked = inputs.check(action.name)
-    service = surroundings.project.services.get(action.name)
-    problem = surroundings.problem(service) if service else None  # told before anything is stopped for it
-    return msg.InputsChecked(action.name, action.check, checked.digest, checked.changed, checked.touched, problem)
+def _read(actions: Sequence[msg.CheckInputs], inputs: Inputs, surroundings: Surroundings) -> list[msg.InputsChecked]:
+    found = inputs.check_all([action.name for action in actions])
+    services = surroundings.project.services
+    # Told before anything is stopped for it.
+    problems = surroundings.problems(services[action.name] for action in actions if action.name in services)
+    return [
+        msg.InputsChecked(action.name, action.check, one.digest, one.changed, one.touched, problems.get(action.name))
+        for action, one in zip(actions, found, strict=True)
+    ]
 
 
 def _readers() -> ThreadPoolExecutor:

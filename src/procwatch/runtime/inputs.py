@@ -83,7 +83,7 @@ class Inputs:
         named = tuple(self._place.relative(path) for path in definitions)
         declaring = (*literal_patterns(self._place, named), *watch_patterns(self._place, project.include))
         self._definitions = Rules(declaring, None, self._ignores)
-        rules = [rules for unit in self._units.values() for rules in (unit.watched, unit.env)]
+        rules = dict.fromkeys(rules for unit in self._units.values() for rules in (unit.watched, unit.env))
         self._territory = Territory(self._place, (*rules, self._definitions), self._ignores)
         self._fingerprints = Fingerprints()
         self._locks = {name: Lock() for name in self._units}
@@ -170,10 +170,21 @@ class Inputs:
 
     def check(self, name: str) -> Checked:
         """Look at every file that a unit reads: of a build what it watches, of any unit its env files."""
+        return self.check_all([name])[0]
+
+    def check_all(self, names: Iterable[str]) -> list[Checked]:
+        """The same for several; what some of them read in common is looked for once."""
+        walks: dict[tuple[Rules, ...], Found] = {}
+        return [self._check(name, walks) for name in names]
+
+    def _check(self, name: str, walks: dict[tuple[Rules, ...], Found]) -> Checked:
         with self._locks[name]:
-            self._ignores.refresh()
             unit = self._units[name]
-            found = self._walk(_content_rules(unit))
+            rules = _content_rules(unit)
+            if rules not in walks:
+                self._ignores.refresh()
+                walks[rules] = self._walk(rules)
+            found = walks[rules]
             memory = {path: self._recall(name, path, found.files[path]) for path in sorted(found.files)}
             before = self._memories.get(name)
             self._memories[name] = memory

@@ -8,7 +8,8 @@ Rule 3: a folder is left out only when no path below it can count.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 
 from procwatch.core.model import Build, Project, Service
 from procwatch.errors import ProcwatchError
@@ -135,14 +136,24 @@ class UnitRules:
 
 def unit_rules(project: Project, place: Base, files: IgnoreFiles) -> Mapping[str, UnitRules]:
     """The rules of every unit, by its full name. Raises ProcwatchError for a pattern that cannot be read."""
-    return {name: _one(project, unit, place, files) for name, unit in project.units.items()}
+
+    @cache  # most units have the same env files, which can be looked for together
+    def env_rules(names: tuple[str, ...]) -> Rules:
+        return Rules(literal_patterns(place, names), None, files)
+
+    return {name: _one(project, unit, place, files, env_rules) for name, unit in project.units.items()}
 
 
-def _one(project: Project, unit: Build | Service, place: Base, files: IgnoreFiles) -> UnitRules:
+def _one(
+    project: Project,
+    unit: Build | Service,
+    place: Base,
+    files: IgnoreFiles,
+    env_rules: Callable[[tuple[str, ...]], Rules],
+) -> UnitRules:
     try:
         ignored = ignore_patterns(place, (*project.watch.ignore, *unit.ignore))
         watched = Rules(watch_patterns(place, unit.watch), ignored, files)
     except ProcwatchError as error:
         raise ProcwatchError(f"{unit.name}: {error}") from error
-    env = Rules(literal_patterns(place, (*project.env_files, *unit.env_files)), None, files)
-    return UnitRules(unit, watched, env)
+    return UnitRules(unit, watched, env_rules((*project.env_files, *unit.env_files)))
