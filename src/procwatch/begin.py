@@ -14,7 +14,6 @@ from procwatch.config.find import here
 from procwatch.config.recall import Request, declared
 from procwatch.errors import UsageError
 from procwatch.options import Ask, Options
-from procwatch.remote import act, running
 from procwatch.runtime import detach
 
 
@@ -22,9 +21,12 @@ def start(options: Options) -> int:
     """Read the project and run it until it is stopped; the exit status."""
     if options.detach and not detach.is_begun():
         raise UsageError("-d (--detach) must be a word of its own, without other letters")
-    if options.names and not options.excepted and (client := running(options.file)):
-        with client:
-            return act(client, Ask("start", options.names, options.file, as_json=options.as_json))
+    if options.names and not options.excepted:
+        from procwatch.remote import act, running  # noqa: PLC0415 - see rule 1
+
+        if client := running(options.file):
+            with client:
+                return act(client, Ask("start", options.names, options.file, as_json=options.as_json))
     request = Request(here(), options.file, os.environ, options.env_files, options.concurrency)
     known = declared(request)
     with _without_tls():

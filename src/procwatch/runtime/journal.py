@@ -157,7 +157,7 @@ def forks() -> int:
 def _boot() -> str:
     """What differs with every boot; empty where nothing does."""
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return Path("/proc/sys/kernel/random/boot_id").read_bytes().decode().strip()
     except (OSError, ValueError):
         return ""
 
