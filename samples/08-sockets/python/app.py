@@ -5,7 +5,7 @@ import os
 GREETING = "Hello"
 
 
-async def app(scope, receive, send):
+async def app(scope, _receive, send):
     """ASGI, for uvicorn."""
     if scope["type"] != "http":
         return
@@ -15,7 +15,7 @@ async def app(scope, receive, send):
     await send({"type": "http.response.body", "body": text})
 
 
-def wsgi(environ, start_response):
+def wsgi(_environ, start_response):
     """WSGI, for gunicorn."""
     text = _text()
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(text)))])
