@@ -4,21 +4,37 @@ A dataclass compiles its methods from text, which takes half a millisecond each:
 Here all classes share the same methods, each with its own list of fields.
 
 Rule 1: `dataclasses.replace` and `fields` work as with a dataclass, and mypy checks the same (`dataclass_transform`).
-Rule 2: of `field` it knows defaults and `compare`. What needs `__post_init__` stays a dataclass.
+Rule 2: that module is imported only when it is used: with all that it needs it takes 8 ms, nearly as long as Python.
+Rule 3: of a field it knows defaults and `compare`. What needs more, or `__post_init__`, stays a dataclass.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, FrozenInstanceError, field
 from operator import attrgetter
 from typing import Any, TypeVar, dataclass_transform
 
 _T = TypeVar("_T")
-_Fields = Mapping[str, "Field[Any]"]
-# dataclasses' own mark of an ordinary field, which its `fields` looks for.
-_ORDINARY: Any = getattr(dataclasses, "_FIELD")  # noqa: B009 - it has no public name
+# In place of a default where there is none; None may be one.
+_NONE: Any = object()
+
+
+class _Field:
+    """What a class declares of one field."""
+
+    __slots__ = ("annotation", "compare", "default", "default_factory")
+
+    def __init__(self, default: Any, default_factory: Any, compare: bool) -> None:
+        self.default, self.default_factory, self.compare = default, default_factory, compare
+        self.annotation: Any = None
+
+
+_Fields = Mapping[str, _Field]
+
+
+def field(*, default: Any = _NONE, default_factory: Any = _NONE, compare: bool = True) -> Any:
+    """A default that is made anew each time, or a field that equality leaves out: as that of `dataclasses`."""
+    return _Field(default, default_factory, compare)
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
@@ -52,38 +68,64 @@ def _made(cls: type[_T], special: Mapping[str, Any]) -> type[_T]:
         "__repr__": _repr,
         "__match_args__": tuple(fields),
     }
-    shared |= {"__dataclass_fields__": fields, **special}
+    shared |= {"__dataclass_fields__": _Described(fields), **special}
     slots = tuple(name for name in own if name not in _inherited(cls))
     metaclass: Any = type(cls)
-    made = metaclass(cls.__name__, cls.__bases__, {**shared, **kept, "__slots__": slots})
+    made = metaclass(cls.__name__, cls.__bases__, {**shared, **kept, "__slots__": slots, "__frozen_fields__": fields})
     made.__init__ = _init(made, fields)
     return made  # type: ignore[no-any-return]
 
 
-def _own_fields(cls: type) -> dict[str, Field[Any]]:
+def _own_fields(cls: type) -> dict[str, _Field]:
     """What the class itself declares, in its order."""
-    found: dict[str, Field[Any]] = {}
+    found: dict[str, _Field] = {}
     for name, annotation in vars(cls).get("__annotations__", {}).items():
-        default = vars(cls).get(name, MISSING)
-        one: Field[Any] = default if isinstance(default, Field) else field(default=default)
-        if not one.init or hasattr(cls, "__post_init__"):
-            raise TypeError(f"{cls.__name__}: make this a dataclass")
-        one.name, one.type = name, annotation
-        one._field_type = _ORDINARY  # type: ignore[attr-defined]  # noqa: SLF001
+        default = vars(cls).get(name, _NONE)
+        one = default if isinstance(default, _Field) else _Field(default, _NONE, compare=True)
+        if type(one.default).__module__ == "dataclasses" or hasattr(cls, "__post_init__"):
+            raise TypeError(f"{cls.__name__}: make this a dataclass, or take `field` from here")
+        one.annotation = annotation
         found[name] = one
     return found
 
 
-def _inherited(cls: type) -> dict[str, Field[Any]]:
-    return dict(getattr(cls, "__dataclass_fields__", {}))
+def _inherited(cls: type) -> dict[str, _Field]:
+    return dict(getattr(cls, "__frozen_fields__", {}))
+
+
+class _Described:
+    """The fields as `dataclasses` looks for them in a class, made when it does."""
+
+    def __init__(self, fields: _Fields) -> None:
+        self._fields = fields
+
+    def __get__(self, _one: object, owner: Any) -> dict[str, Any]:
+        described = _described(self._fields)
+        owner.__dataclass_fields__ = described  # from now on without this
+        return described
+
+
+def _described(fields: _Fields) -> dict[str, Any]:
+    import dataclasses  # noqa: PLC0415 - see rule 2
+
+    found: dict[str, Any] = {}
+    for name, one in fields.items():
+        given = {"default": one.default, "default_factory": one.default_factory}
+        made: Any = dataclasses.field(
+            compare=one.compare, **{key: value for key, value in given.items() if value is not _NONE}
+        )
+        made.name, made.type = name, one.annotation
+        made._field_type = dataclasses._FIELD  # type: ignore[attr-defined]  # noqa: SLF001 - it has no public name
+        found[name] = made
+    return found
 
 
 def _init(made: Any, fields: _Fields) -> Callable[..., None]:
     names = tuple(fields)
     # A slot's own setter: `__setattr__` refuses.
     puts = tuple(getattr(made, name).__set__ for name in names)
-    defaults = {name: one.default for name, one in fields.items() if one.default is not MISSING}
-    makers = {name: one.default_factory for name, one in fields.items() if one.default_factory is not MISSING}
+    defaults = {name: one.default for name, one in fields.items() if one.default is not _NONE}
+    makers = {name: one.default_factory for name, one in fields.items() if one.default_factory is not _NONE}
 
     def init(self: object, /, *given: Any, **named: Any) -> None:
         if len(given) != len(names) or named:
@@ -113,4 +155,6 @@ def _repr(self: Any) -> str:
 
 
 def _refuse(self: object, name: str, *_value: object) -> None:
+    from dataclasses import FrozenInstanceError  # noqa: PLC0415 - see rule 2
+
     raise FrozenInstanceError(f"{self.__class__.__name__}.{name} is frozen")

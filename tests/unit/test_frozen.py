@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
+import subprocess
+import sys
 from collections.abc import Callable
-from dataclasses import FrozenInstanceError, dataclass, field, fields, replace
+from dataclasses import FrozenInstanceError, dataclass, fields, replace
 from typing import Any
 
 import pytest
 
-from procwatch.frozen import frozen, record
+from procwatch.frozen import field, frozen, record
 
-Make = Callable[[type[Any]], type[Any]]
-BOTH = pytest.mark.parametrize("make", [frozen, dataclass(frozen=True, slots=True)], ids=["frozen", "dataclass"])
+
+class Make:
+    """A way to make classes, with the `field` that belongs to it."""
+
+    def __init__(self, make: Callable[[type[Any]], type[Any]], own_field: Callable[..., Any]) -> None:
+        self.make, self.field = make, own_field
+
+    def __call__(self, cls: type[Any]) -> type[Any]:
+        return self.make(cls)
+
+
+BOTH = pytest.mark.parametrize(
+    "make",
+    [Make(frozen, field), Make(dataclass(frozen=True, slots=True), dataclasses.field)],
+    ids=["frozen", "dataclass"],
+)
 
 
 def _classes(make: Make) -> tuple[type[Any], type[Any]]:
@@ -20,7 +37,7 @@ def _classes(make: Make) -> tuple[type[Any], type[Any]]:
 
         x: int
         y: int = 2
-        tags: dict[str, int] = field(default_factory=dict)
+        tags: dict[str, int] = make.field(default_factory=dict)
 
         @property
         def sum(self) -> int:
@@ -58,7 +75,7 @@ def test_hash_and_repr(make: Make) -> None:
     class Pair:
         a: str
         b: object = ()
-        c: int = field(default=0, compare=False)
+        c: int = make.field(default=0, compare=False)
 
     class Nothing:
         pass
@@ -113,7 +130,11 @@ def test_it_can_be_matched(make: Make) -> None:
             pytest.fail("no match")
 
 
-@pytest.mark.parametrize("make", [record, dataclass(slots=True)], ids=["record", "dataclass"])
+@pytest.mark.parametrize(
+    "make",
+    [Make(record, field), Make(dataclass(slots=True), dataclasses.field)],
+    ids=["record", "dataclass"],
+)
 def test_the_fields_of_a_record_can_be_set(make: Make) -> None:
     point, named = _classes(make)
     one = named(1, name="m")
@@ -128,7 +149,7 @@ def test_the_fields_of_a_record_can_be_set(make: Make) -> None:
 
 def test_what_it_does_not_know_is_refused() -> None:
     class Half:
-        x: int = field(init=False)
+        x: int = dataclasses.field(init=False)
 
     class Later:
         x: int
@@ -139,3 +160,19 @@ def test_what_it_does_not_know_is_refused() -> None:
     for cls in (Half, Later):
         with pytest.raises(TypeError, match="make this a dataclass"):
             frozen(cls)
+
+
+@BOTH
+def test_fields_are_described_with_their_defaults(make: Make) -> None:
+    _, named = _classes(make)
+    x, y, tags, name = fields(named)
+    assert (x.default, y.default, name.default) == (dataclasses.MISSING, 5, "n")
+    assert (tags.default, tags.default_factory) == (dataclasses.MISSING, dict)
+    assert [one.type for one in (x, y, tags, name)] == ["int", "int", "dict[str, int]", "str"]
+
+
+def test_dataclasses_is_imported_only_when_it_is_used() -> None:
+    code = "import sys\nfrom procwatch.frozen import frozen\n@frozen\nclass One:\n x: int = 0\n"
+    code += "assert One() == One(0)\nassert 'dataclasses' not in sys.modules\n"
+    code += "from dataclasses import replace\nassert replace(One(), x=1) == One(1)\n"
+    subprocess.run([sys.executable, "-c", code], check=True)

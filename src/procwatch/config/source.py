@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import field
 from pathlib import Path
 
 from procwatch.config.locate import LimitError, Place, Places, locate
 from procwatch.config.text import Text, read_text
 from procwatch.errors import ConfigError, Problem
-from procwatch.frozen import frozen
+from procwatch.frozen import field, frozen
 
 Document = dict[str, object]
 

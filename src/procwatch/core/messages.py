@@ -7,11 +7,10 @@ Rule 2: a `Notice` is the one public form of "something happened": text, `--json
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
 from typing import Literal
 
 from procwatch.core.model import Exit, Project
-from procwatch.frozen import frozen
+from procwatch.frozen import field, frozen
 
 # --- events: what happened -------------------------------------------------------------------------------------------
 

@@ -7,10 +7,9 @@ Rule 2: `config` makes it, nobody changes it; a changed watch.toml makes a new P
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import field, replace
 from typing import Literal
 
-from procwatch.frozen import frozen
+from procwatch.frozen import field, frozen
 
 # A string goes through the project's shell; a tuple is one program and its arguments.
 Command = str | tuple[str, ...]
@@ -309,6 +308,8 @@ class Project:
 
     def only(self, names: Collection[str]) -> Project:
         """The same project with just these builds and services."""
+        from dataclasses import replace  # noqa: PLC0415 - takes longer than a command that reads no project anew
+
         return replace(
             self,
             builds={name: build for name, build in self.builds.items() if name in names},

@@ -7,12 +7,11 @@ Rule 2: what can be derived (who waits for whom, what is outdated) is not stored
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
 from enum import StrEnum
 from typing import Literal
 
 from procwatch.core.messages import Outcome
-from procwatch.frozen import frozen
+from procwatch.frozen import field, frozen
 
 
 class Phase(StrEnum):

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import field
 from typing import Protocol
 
-from procwatch.frozen import frozen, record
+from procwatch.frozen import field, frozen, record
 from procwatch.output.logfile import Mark
 
 # Some hundred bytes each. Only output that is shown and output that is not, in turns in one log, makes so many.

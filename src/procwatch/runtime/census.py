@@ -14,10 +14,9 @@ import subprocess
 import sys
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import field
 from pathlib import Path
 
-from procwatch.frozen import frozen
+from procwatch.frozen import field, frozen
 
 # PR_SET_CHILD_SUBREAPER of prctl(2): orphans below this process become its children instead of init's.
 _PR_SET_CHILD_SUBREAPER = 36

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import field
 from functools import partial
 
 from procwatch.core import messages as msg
 from procwatch.core.model import RunProbe, Service
-from procwatch.frozen import frozen
+from procwatch.frozen import field, frozen
 from procwatch.runtime.asking import connect
 from procwatch.runtime.forward import Forwarder
 from procwatch.runtime.sockets import Handed, Sockets

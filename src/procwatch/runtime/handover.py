@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+from procwatch.frozen import record
 from procwatch.runtime.sockets import Handed
 
 # sd_listen_fds(3): SD_LISTEN_FDS_START.
@@ -18,7 +18,7 @@ FIRST_DESCRIPTOR = 3
 _DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
-@dataclass(slots=True)
+@record
 class Child:
     """What `subprocess.Popen` is of others."""
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import field, replace
+from dataclasses import replace
 
 from procwatch.core.model import DEFAULT_READY, Exit, Health, LogProbe, NotifyProbe, Probe, ProbeTiming
-from procwatch.frozen import frozen
+from procwatch.frozen import field, frozen
 from procwatch.runtime.notify import NotifySocket
 from procwatch.runtime.ports import holder_of, is_taken
 from procwatch.runtime.readiness import LogWatch, NotReady, Target, until_ready

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import field, replace
+from dataclasses import replace
 from typing import Any
 
 from procwatch.core import messages as msg
 from procwatch.core.model import Exit, Service
 from procwatch.errors import ProcwatchError
-from procwatch.frozen import record
+from procwatch.frozen import field, record
 from procwatch.runtime import instance as life
 from procwatch.runtime.draining import drained
 from procwatch.runtime.effects import Surroundings

@@ -12,7 +12,7 @@ import os
 import re
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import field, replace
+from dataclasses import replace
 from typing import Any
 
 from procwatch.core.model import (
@@ -28,7 +28,7 @@ from procwatch.core.model import (
     at,
 )
 from procwatch.errors import ProcwatchError
-from procwatch.frozen import frozen
+from procwatch.frozen import field, frozen
 from procwatch.runtime.asking import connect, until_taken
 from procwatch.runtime.handover import FIRST_DESCRIPTOR
 from procwatch.runtime.notify import NotifySocket

@@ -14,13 +14,12 @@ import subprocess
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import field
 from pathlib import Path
 from typing import Literal, Protocol
 
 from procwatch.core.model import Command, Exit, StopPolicy
 from procwatch.errors import ProcwatchError
-from procwatch.frozen import frozen
+from procwatch.frozen import field, frozen
 from procwatch.runtime import descriptors, handover
 from procwatch.runtime.census import HAS_PIDFD
 from procwatch.runtime.gate import Gate

@@ -11,10 +11,9 @@ import os
 import stat
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import field
 from threading import RLock
 
-from procwatch.frozen import record
+from procwatch.frozen import field, record
 from procwatch.runtime.engines import Events, WatchedFolder
 from procwatch.runtime.fingerprints import read_content
 from procwatch.runtime.ignores import RULE_FILES, IgnoreFiles

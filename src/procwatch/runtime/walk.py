@@ -12,10 +12,9 @@ import os
 import stat
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import field
 from typing import NamedTuple
 
-from procwatch.frozen import frozen, record
+from procwatch.frozen import field, frozen, record
 from procwatch.runtime.places import Base, count_ups, parent_of
 from procwatch.runtime.rules import Rules
 
