@@ -15,6 +15,7 @@ def main() -> None:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     _open_missing()
+    gc.disable()  # what is imported stays: nothing in it is garbage
     if _is_start(sys.argv[1:]):
         from procwatch.runtime import detach
         from procwatch.runtime.guardian import stand_guard
@@ -22,7 +23,6 @@ def main() -> None:
         if detach.is_asked(sys.argv[1:]):
             detach.leave()
         stand_guard()
-        gc.disable()  # for as long as nearly all that is made stays: `app` turns it on again
     from procwatch.later import put_off
 
     put_off()

@@ -5,6 +5,7 @@ Rule 1: nothing is imported here that a start can do without until its first ser
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from procwatch.runtime import detach
 
 def start(options: Options) -> int:
     """Read the project and run it until it is stopped; the exit status."""
+    gc.disable()  # for as long as nearly all that is made stays: `app` turns it on again
     if options.detach and not detach.is_begun():
         raise UsageError("-d (--detach) must be a word of its own, without other letters")
     if options.names and not options.excepted:

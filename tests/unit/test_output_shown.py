@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from typing import NamedTuple
 
@@ -53,10 +51,3 @@ def test_a_time_that_is_none_is_no_failure() -> None:
     data = b"2026-99-99T99:99:99.999Z text\n"
     shown = prefixed(terminal=False)([(1, run) for run in Reader().read(data, b"")])
     assert shown.endswith(b" app       | text\n")
-
-
-def test_the_command_imports_nothing_that_takes_long() -> None:
-    code = "import sys, procwatch.entry, procwatch.show_logs; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    heavy = {"click", "pydantic", "asyncio", "pathspec", "watchfiles", "tomllib", "subprocess", "logging"}
-    assert not heavy & set(done.stdout.split())

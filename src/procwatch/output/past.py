@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from procwatch.errors import ProcwatchError
-from procwatch.frozen import record
 from procwatch.output.events import stamp
 from procwatch.output.logfile import Before, before
 from procwatch.output.runs import DATED_LINE, Reader, Run
@@ -35,17 +34,16 @@ Count = Callable[[bytes], int]
 Lost = Callable[[int | None], None]
 
 
-@record
 class _Part:
     """One file: read up to `place`, and there is something up to `end`."""
 
-    fd: int
-    inode: int
-    before: Before | None
-    place: int = 0
-    end: int = 0
-    # Something between it and the file before is missing: so many bytes, or nobody knows how many.
-    gap: tuple[int | None] | None = None
+    __slots__ = ("before", "end", "fd", "gap", "inode", "place")
+
+    def __init__(self, fd: int, inode: int, before: Before | None) -> None:
+        self.fd, self.inode, self.before = fd, inode, before
+        self.place = self.end = 0
+        # Something between it and the file before is missing: so many bytes, or nobody knows how many.
+        self.gap: tuple[int | None] | None = None
 
 
 class Past:
