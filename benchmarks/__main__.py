@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import ends, idle, saves, startup, throughput
+from benchmarks import control, ends, idle, saves, startup, throughput
 from benchmarks.beacon import make_beacon
 from benchmarks.figures import Result, Row, as_data, render, table
 from benchmarks.peers import PEERS, Peer
@@ -21,7 +21,7 @@ from benchmarks.settings import QUICK, Bench, Settings, machine
 
 SUBJECTS: dict[str, Callable[[Bench], Result]] = {
     "saves": saves.measure, "startup": startup.measure, "idle": idle.measure, "throughput": throughput.measure,
-    "ends": ends.measure,
+    "ends": ends.measure, "control": control.measure,
 }  # fmt: skip
 
 
@@ -54,6 +54,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--lines", type=_whole, help="lines that are printed (1000000)")
     parser.add_argument("--repeats", type=_whole, help="starts for each tool and number of services (5)")
     parser.add_argument("--ends", type=_whole, help="runs that are ended, for each tool and signal (25)")
+    parser.add_argument("--calls", type=_whole, help="calls of `status` for each tool (1000)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single value there, too")
     asked = parser.parse_args(arguments)
     if unknown := sorted(set(asked.tools) - set(names)):
@@ -69,7 +70,8 @@ def _whole(text: str) -> int:
 
 
 def _settings(asked: argparse.Namespace) -> Settings:
-    given = {name: getattr(asked, name) for name in ("saves", "lines", "repeats", "ends") if getattr(asked, name)}
+    names = ("saves", "lines", "repeats", "ends", "calls")
+    given = {name: getattr(asked, name) for name in names if getattr(asked, name)}
     return replace(QUICK if asked.quick else Settings(), **given)
 
 
@@ -82,10 +84,15 @@ def _print_surroundings(about: dict[str, str], versions: dict[str, str], missing
 def _measure(name: str, bench: Bench, missing: tuple[Peer, ...]) -> Result:
     """One subject, with a row for each tool that would belong there but is not installed."""
     result = SUBJECTS[name](bench)
-    absent = (peer for peer in missing if (peer.watch if name == "saves" else peer.run))
+    absent = (peer for peer in missing if takes_part(peer, name))
     result = replace(result, rows=(*result.rows, *(Row(peer.name, note="not installed") for peer in absent)))
     print(render(result), flush=True)
     return result
+
+
+def takes_part(peer: Peer, name: str) -> bool:
+    """Whether a subject knows how to use the tool."""
+    return bool({"saves": peer.watch, "control": peer.control}.get(name, peer.run))
 
 
 def _end(number: int, _frame: object) -> None:

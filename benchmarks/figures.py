@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 # The tool that all ratios are against.
 REFERENCE = "procwatch"
-# With fewer values the 95th percentile is the largest one, and is called that.
-_ENOUGH_FOR_P95 = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +17,8 @@ class Spread:
 
     count: int
     median: float
-    p95: float
+    high: float
+    percent: int = 95
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,7 @@ class Row:
 class Result:
     """One subject, measured in one run. `columns` name their unit; `how` says in what order it was measured.
 
-    `has_ratios`: whether how many times procwatch's means anything.
+    `has_ratios`: whether how many times procwatch's means anything. `percent`: which percentile is shown.
     """
 
     subject: str
@@ -43,15 +42,16 @@ class Result:
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     has_ratios: bool = True
+    percent: int = 95
 
 
-def spread(values: Sequence[float]) -> Spread | None:
-    """Median and 95th percentile (the smallest value that at least 95 % do not exceed)."""
+def spread(values: Sequence[float], percent: int = 95) -> Spread | None:
+    """Median and a percentile (the smallest value that at least so many percent do not exceed)."""
     if not values:
         return None
     ordered = sorted(values)
-    rank = -(-len(ordered) * 95 // 100)
-    return Spread(len(ordered), statistics.median(ordered), ordered[rank - 1])
+    rank = -(-len(ordered) * percent // 100)
+    return Spread(len(ordered), statistics.median(ordered), ordered[rank - 1], percent)
 
 
 def ratio(value: float, reference: float) -> float | None:
@@ -73,18 +73,19 @@ def render(result: Result) -> str:
     if result.has_ratios:
         reference = {row.tool: row for row in result.rows}.get(REFERENCE, Row(REFERENCE))
         titles = [title for column in result.columns for title in (column, "ratio")]
-        body = [[row.tool, *_cells(row, reference, result.columns), row.note] for row in result.rows]
+        body = [[row.tool, *_cells(row, reference, result), row.note] for row in result.rows]
     else:
         titles = [*result.columns]
-        body = [[row.tool, *(_cell(row, column) for column in titles), row.note] for row in result.rows]
+        body = [[row.tool, *(_cell(row, column, result) for column in titles), row.note] for row in result.rows]
     head = ["", *titles, "remarks"]
     return f"### {result.subject}\n\n{result.how}.\n\n{table(head, body)}\n"
 
 
-def _cells(row: Row, reference: Row, columns: Iterable[str]) -> list[str]:
+def _cells(row: Row, reference: Row, result: Result) -> list[str]:
     cells: list[str] = []
-    for column in columns:
-        shown, base = spread(row.values.get(column, ())), spread(reference.values.get(column, ()))
+    for column in result.columns:
+        shown = spread(row.values.get(column, ()), result.percent)
+        base = spread(reference.values.get(column, ()))
         if shown is None:
             cells += ["-", "-"]
             continue
@@ -93,8 +94,8 @@ def _cells(row: Row, reference: Row, columns: Iterable[str]) -> list[str]:
     return cells
 
 
-def _cell(row: Row, column: str) -> str:
-    found = spread(row.values.get(column, ()))
+def _cell(row: Row, column: str, result: Result) -> str:
+    found = spread(row.values.get(column, ()), result.percent)
     return "-" if found is None else _shown(found)
 
 
@@ -102,8 +103,9 @@ def _shown(spread_of: Spread) -> str:
     """The median, and behind it what nearly all stay below."""
     if spread_of.count == 1:
         return number(spread_of.median)
-    word = "p95" if spread_of.count >= _ENOUGH_FOR_P95 else "max"
-    return f"{number(spread_of.median)} ({word} {number(spread_of.p95)})"
+    # With fewer values the percentile is the largest one.
+    word = f"p{spread_of.percent}" if spread_of.count * (100 - spread_of.percent) >= 100 else "max"
+    return f"{number(spread_of.median)} ({word} {number(spread_of.high)})"
 
 
 def table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:

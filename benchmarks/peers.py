@@ -34,15 +34,25 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """How a tool is started, and the command that asks it how everything stands."""
+
+    plan: Plan
+    status: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Peer:
     """One tool. `watch` makes a plan from (build, service), `run` from the services by name; none: it cannot.
 
+    `control` is given (services by name, build): a tool that does not watch runs the build in a loop beside them.
     `ask_version`: arguments that make it print its version; none: it has no such.
     """
 
     name: str
     watch: Callable[[str, str], Plan] | None = None
     run: Callable[[Mapping[str, str]], Plan] | None = None
+    control: Callable[[Mapping[str, str], str], Asked] | None = None
     ask_version: tuple[str, ...] | None = ("--version",)
 
     def find(self) -> str | None:
@@ -171,8 +181,47 @@ def _concurrently(services: Mapping[str, str]) -> Plan:
     return Plan(("concurrently", *(f"exec {command}" for command in services.values())))
 
 
+# --- asked while it runs ---------------------------------------------------------------------------------------------
+
+# Between two builds in a loop.
+PAUSE_S = 0.2
+
+
+def _procwatch_control(services: Mapping[str, str], build: str) -> Asked:
+    tables = [f"[build.app]\nrun = {json.dumps(build)}\nwatch = ['src/**']\n"]
+    tables += [f"[service.{name}]\nrun = {json.dumps('exec ' + command)}\n" for name, command in services.items()]
+    return Asked(Plan(("procwatch", "start"), {"watch.toml": "\n".join(tables)}), ("procwatch", "status"))
+
+
+def _loop(build: str) -> Mapping[str, str]:
+    """A script that builds again and again."""
+    return {"build.sh": f"while :; do\n{build}\nsleep {PAUSE_S}\ndone\n"}
+
+
+def _supervisord_control(services: Mapping[str, str], build: str) -> Asked:
+    programs = {**services, "app": "sh build.sh"}
+    sections = {
+        "unix_http_server": "file=%(here)s/control.sock",
+        "supervisord": "childlogdir=%(here)s",
+        "supervisorctl": "serverurl=unix://%(here)s/control.sock",
+        "rpcinterface:supervisor": "supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface",
+        **{f"program:{name}": f"command={command.replace('%', '%%')}" for name, command in programs.items()},
+    }
+    text = "".join(f"[{name}]\n{line}\n" for name, line in sections.items())
+    plan = Plan(("supervisord", "--nodaemon"), {"supervisord.conf": text, **_loop(build)})
+    return Asked(plan, ("supervisorctl", "status"))
+
+
+def _process_compose_control(services: Mapping[str, str], build: str) -> Asked:
+    processes = {name: {"command": f"exec {command}"} for name, command in {**services, "app": "sh build.sh"}.items()}
+    text = json.dumps({"version": "0.5", "processes": processes})
+    socket = ("--unix-socket", "control.sock")
+    plan = Plan(("process-compose", "up", "--tui=false", *socket), {"process-compose.yaml": text, **_loop(build)})
+    return Asked(plan, ("process-compose", "process", "list", *socket))
+
+
 PEERS = (
-    Peer("procwatch", watch=_procwatch_watch, run=_procfile_with("procwatch", "start")),
+    Peer("procwatch", watch=_procwatch_watch, run=_procfile_with("procwatch", "start"), control=_procwatch_control),
     Peer("cargo-watch", watch=_cargo_watch),
     Peer("watchexec", watch=_watchexec),
     Peer("entr", watch=_entr, ask_version=()),
@@ -185,5 +234,6 @@ PEERS = (
     Peer("hivemind", run=_procfile_with("hivemind")),
     Peer("overmind", run=_procfile_with("overmind", "start")),
     Peer("concurrently", run=_concurrently),
-    Peer("process-compose", run=_process_compose, ask_version=("version",)),
+    Peer("process-compose", run=_process_compose, control=_process_compose_control, ask_version=("version",)),
+    Peer("supervisord", control=_supervisord_control),
 )

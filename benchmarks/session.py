@@ -6,16 +6,17 @@ Rule 1: what was started carries a mark in its environment; it is found by that 
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import signal
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from benchmarks.peers import SOURCE, Plan, search_path
 
@@ -27,6 +28,8 @@ _RUN = uuid.uuid4().hex
 _NOT_PASSED_ON = ("PROCWATCH", "FORCE_COLOR", "NO_COLOR", "CLICOLOR", "PORT", "PYTHON")
 # After Ctrl-C; what then still runs is killed.
 _GRACE_S = 5.0
+# For one command; far more than any takes that works.
+_CALL_S = 30.0
 # For what is killed to be gone; a loaded machine may need a moment.
 _KILL_S = 10.0
 # Between looks at a session that is ending; it costs no measurement.
@@ -106,6 +109,39 @@ def running(
         yield session
     finally:
         session.end()
+
+
+class Call(NamedTuple):
+    """How a command has ended."""
+
+    status: int
+    took_ms: float
+
+
+def call(words: Sequence[str], folder: Path, around: Surroundings, more: Mapping[str, str]) -> Call:
+    """Run a command to its end, and keep what it prints in `folder`. One that takes too long is killed: -9."""
+    program = shutil.which(words[0], path=search_path()) or words[0]
+    env = environment({_MARK: f"{_RUN}-call", "PYTHONPYCACHEPREFIX": str(around.bytecode), **more})
+    with (folder / "answer").open("wb") as answer:
+        began_ns = time.monotonic_ns()
+        process = subprocess.Popen(
+            (program, *words[1:]), cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=answer, stderr=answer
+        )
+        try:
+            _wait_for(process)
+            took_ms = (time.monotonic_ns() - began_ns) / 1e6
+        finally:
+            process.kill()
+    return Call(process.wait(), took_ms)
+
+
+def _wait_for(process: subprocess.Popen[bytes]) -> None:
+    """Until it ends, at most `_CALL_S`. Popen's own wait with a limit looks only every 50 ms."""
+    ended = os.pidfd_open(process.pid)
+    try:
+        select.select((ended,), (), (), _CALL_S)
+    finally:
+        os.close(ended)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import IO
 
 from benchmarks.beacon import Beacon
 from benchmarks.peers import Peer, Plan
-from benchmarks.session import Session, Surroundings, running
+from benchmarks.session import Call, Session, Surroundings, call, running
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +26,10 @@ class Settings:
     services: tuple[int, ...] = (1, 10, 100)
     idle_s: float = 15.0
     ends: int = 25
+    calls: int = 1_000
 
 
-QUICK = Settings(saves=3, lines=20_000, repeats=1, services=(1, 10), idle_s=2.0, ends=1)
+QUICK = Settings(saves=3, lines=20_000, repeats=1, services=(1, 10), idle_s=2.0, ends=1, calls=3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,15 @@ class Bench:
 
     def run(self, plan: Plan, folder: Path, stdout: int | IO[bytes] = DEVNULL) -> AbstractContextManager[Session]:
         """A tool for the length of a `with`; `began_ns` is on the beacon's clock."""
-        return running(plan, folder, Surroundings(self.beacon.clock, self.folder / "bytecode"), stdout)
+        return running(plan, folder, self._around, stdout)
+
+    def call(self, words: Sequence[str], folder: Path, env: Mapping[str, str]) -> Call:
+        """One command of a tool, from its start to its end; what it prints is in `folder`, as "answer"."""
+        return call(words, folder, self._around, env)
+
+    @property
+    def _around(self) -> Surroundings:
+        return Surroundings(self.beacon.clock, self.folder / "bytecode")
 
     def place(self, name: str) -> Path:
         """A new folder."""

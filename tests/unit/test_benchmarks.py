@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from benchmarks.__main__ import main
+from benchmarks.__main__ import SUBJECTS, main, takes_part
 from benchmarks.beacon import Mark, parse_marks
 from benchmarks.ends import in_words
 from benchmarks.figures import Result, Row, Spread, as_data, number, ratio, render, spread, table
-from benchmarks.peers import PEERS, procfile
+from benchmarks.peers import PEERS, Peer, procfile
 from benchmarks.session import environment
 from benchmarks.throughput import MEMORY, Outcome, fault_in, throughput_row, verdict
 
@@ -28,6 +29,11 @@ from benchmarks.throughput import MEMORY, Outcome, fault_in, throughput_row, ver
 )
 def test_a_spread_is_the_median_and_what_95_of_100_do_not_exceed(values: list[float], expected: Spread) -> None:
     assert spread(values) == expected
+
+
+@pytest.mark.parametrize(("count", "expected"), [(1000, Spread(1000, 500.5, 990.0, 99)), (3, Spread(3, 2.0, 3.0, 99))])
+def test_another_percentile(count: int, expected: Spread) -> None:
+    assert spread([float(value) for value in range(1, count + 1)], 99) == expected
 
 
 def test_no_values_have_no_spread() -> None:
@@ -105,6 +111,13 @@ def test_the_largest_is_called_p95_only_where_there_are_twenty_values() -> None:
     assert "10.5 (p95 19.0)" in render(Result("saves", "In turns", ("ms",), (many,)))
 
 
+def test_the_percentile_of_a_subject_is_named_where_there_are_enough_values() -> None:
+    row = Row("procwatch", {"ms": tuple(float(value) for value in range(1, 101)), "s": (1.0, 2.0)})
+    text = render(Result("control", "In turns", ("ms", "s"), (row,), percent=99))
+    assert "50.5 (p99 99.0)" in text
+    assert "1.50 (max 2.00)" in text
+
+
 def test_data_for_json_has_every_value() -> None:
     assert json.loads(json.dumps(as_data(RESULT)))["rows"][0]["values"] == {"ms": [10.0, 20.0, 30.0]}
 
@@ -172,6 +185,21 @@ def test_every_tool_that_runs_services_is_given_all_of_them() -> None:
         everything = " ".join((*plan.command, *plan.files.values()))
         assert all(f"exec {command}" in everything for command in services.values())
     assert plans["procwatch"].files == plans["honcho"].files == {"Procfile": procfile(services)}
+
+
+@pytest.mark.parametrize("peer", [peer for peer in PEERS if peer.control], ids=lambda peer: str(peer.name))
+def test_every_tool_that_can_be_asked_is_given_services_and_builds(peer: Peer) -> None:
+    assert peer.control is not None
+    asked = peer.control({f"s{number}": f"command-{number}" for number in range(3)}, "the-build")
+    everything = " ".join((*asked.plan.command, *asked.plan.files.values()))
+    assert all(f"command-{number}" in everything for number in range(3))
+    assert "the-build" in everything
+    assert Path(asked.status[0]).name[:6] == peer.name[:6]  # supervisorctl asks supervisord
+
+
+def test_a_tool_that_is_missing_is_named_where_it_would_belong() -> None:
+    (missing,) = (peer for peer in PEERS if peer.name == "supervisord")
+    assert [name for name in SUBJECTS if takes_part(missing, name)] == ["control"]
 
 
 def test_an_unknown_tool_is_named(capsys: pytest.CaptureFixture[str]) -> None:

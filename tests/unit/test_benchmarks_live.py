@@ -15,10 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from benchmarks import session
 from benchmarks.beacon import Ear, make_beacon
 from benchmarks.ends import run_all
 from benchmarks.peers import PEERS, Peer, Plan
-from benchmarks.session import Session, Surroundings, environment, running
+from benchmarks.session import Session, Surroundings, call, environment, running
 from benchmarks.settings import QUICK, Bench
 
 # For what a loaded machine may need; nothing waits so long that works.
@@ -171,6 +172,28 @@ def test_a_quick_run_gives_a_value_for_each_save(tmp_path: Path) -> None:
     ((built_ms,), (served_ms,)) = (row["values"][column] for column in subject["columns"])
     assert 0 < built_ms < served_ms
     assert "### saves" in (tmp_path / "printed").read_text()
+
+
+def test_a_quick_run_asks_while_builds_run(tmp_path: Path) -> None:
+    target = tmp_path / "figures.json"
+    words = ("--calls", "2", "--only", "control", "--tools", "procwatch", "--json", str(target))
+    with benchmarks(tmp_path, *words) as process:
+        assert process.wait(RUN_S) == 0, (tmp_path / "printed").read_text()
+    (subject,) = json.loads(target.read_text())["subjects"]
+    rows = {row["tool"]: row for row in subject["rows"]}
+    assert [len(rows["procwatch"]["values"][column]) for column in subject["columns"]] == [2] * 5
+    assert [len(rows["python -c pass"]["values"][column]) for column in subject["columns"]] == [2] * 5
+    assert len(rows["procwatch, over one connection"]["values"]["status, ms"]) == 2
+    assert "without an answer" not in rows["procwatch"]["note"]
+
+
+def test_a_command_that_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "_CALL_S", 0.01)
+    around = Surroundings(time.monotonic_ns, tmp_path / "cache")
+    assert call(("sleep", "1000"), tmp_path, around, {}).status == -signal.SIGKILL
+    monkeypatch.undo()
+    assert call(("sh", "-c", "echo $MORE; exit 3"), tmp_path, around, {"MORE": "more"}).status == 3
+    assert (tmp_path / "answer").read_text() == "more\n"
 
 
 @pytest.mark.parametrize(("tool", "left"), [("procwatch", 0), ("honcho", 4)])
