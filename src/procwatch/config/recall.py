@@ -173,7 +173,6 @@ def remember(request: Request, known: Declared) -> None:
 
 def _seal(request: Request, answers: Mapping[Question, Answer], content: bytes) -> str:
     """A sum over all that a project depends on, and over what is remembered of it."""
-    import hashlib  # noqa: PLC0415 - it takes 3 ms to import, and `last_project` does without
 
     asked = [str(request.start.absolute()), str(request.path), request.env_files, request.concurrency]
     program = [__version__, sys.version, sys.platform, os.cpu_count(), *_program()]
