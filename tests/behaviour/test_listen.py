@@ -168,7 +168,7 @@ def test_what_a_service_is_started_with_is_its_sockets_and_no_more(project: Path
 
 def test_probes_get_the_address_and_no_socket(project: Path, start: Start, port: int) -> None:
     write(project / "ask.py", "import os, urllib.request as r; print(r.urlopen(os.environ['PROCWATCH_URL']).read())\n")
-    probe = "test -z $LISTEN_FDS && test -z $PORT && python ask.py"
+    probe = "test -z $LISTEN_FDS && test -n $PORT && python ask.py"
     write(project / "watch.toml", service(f'["127.0.0.1:{port}"]', RUN + f"ready = {{ run = '{probe}' }}\n"))
     start().wait("service_ready", "service.web")
 
@@ -364,10 +364,12 @@ def test_a_reload_opens_what_is_new_and_closes_what_is_gone(project: Path, start
     write(project / "watch.toml", service(f'["0.0.0.0:{other}", "new.sock"]'))
     live.wait("service_ready", "service.web", times=2)
     assert ask(other).startswith("one ")
-    assert is_refused(port)
+    live.until(lambda: is_refused(port), "the end of the old address")
     assert ((project / "old.sock").exists(), (project / "new.sock").is_socket()) == (False, True)
     # The same port at another address, which cannot be opened beside it.
     write(project / "watch.toml", service(f'["127.0.0.1:{other}"]'))
+    live.until(lambda: "the instance that runs has this port at another address" in live.stderr(), "the reason")
+    write(project / "watch.toml", service(f'["127.0.0.1:{other}"]', RUN + 'switch = "replace"\n'))
     live.wait("service_ready", "service.web", times=3)
     assert ask(other).startswith("one ")
     assert not live.seen("service_crashed")
@@ -392,7 +394,7 @@ def test_a_new_address_that_is_taken_changes_nothing_that_runs(project: Path, st
     assert live.stderr().count(told) == 1
     control(project, "restart", "web")
     assert ask(taken) != first
-    assert is_refused(port)
+    live.until(lambda: is_refused(port), "the end of the old address")
 
 
 def test_an_address_passes_from_one_service_to_another_open(project: Path, start: Start, port: int) -> None:

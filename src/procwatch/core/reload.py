@@ -107,7 +107,9 @@ def _is_touched(old: Project, new: Project, name: str) -> bool:
 
 def _subject(project: Project, unit: Build | Service) -> tuple[object, ...]:
     reads = (unit.watch, unit.ignore, project.watch.ignore, project.watch.gitignore)
-    return (definition(project, unit), unit.needs, reads, isinstance(unit, Build) and unit.unchanged)
+    # `switch` decides whether another address can be had beside the old one.
+    own = unit.unchanged if isinstance(unit, Build) else bool(unit.listen) and unit.switch
+    return (definition(project, unit), unit.needs, reads, own)
 
 
 def _with_old(new: Project, old: Project, gone: Iterable[str]) -> Project:

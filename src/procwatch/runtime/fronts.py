@@ -92,6 +92,9 @@ class Fronts:
         seat = self._seats.pop((name, instance), None)
         if seat is None:
             return
+        left = [other for (owner, _), other in self._seats.items() if owner == name]
+        if left:
+            self.sockets.keep(name, {each.slot.listening for other in left for each in other.handed})
         self._relieve(name)
         if seat.forwarder is not None:
             closing = asyncio.get_running_loop().create_task(seat.forwarder.__aexit__())

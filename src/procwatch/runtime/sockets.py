@@ -7,7 +7,7 @@ Rule 2: what cannot be opened changes nothing that runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from procwatch.core.model import Listener, Project, Service
@@ -47,9 +47,10 @@ class Sockets:
         try:
             self._open_all(service)
         except ListenError as error:
-            if not self._is_in_own_way(service, error):
+            is_own = self._is_in_own_way(service, error)
+            if not is_own or service.switch == "overlap":
                 self._tidy()
-                raise await explained(error) from None
+                raise (_own_way(error) if is_own else await explained(error)) from None
         self._asked[service.name] = _addresses(service)
         self._tidy()
 
@@ -73,6 +74,11 @@ class Sockets:
         except ListenError as error:
             raise await explained(error) from None
         return tuple(Handed(each.name, each.address, Slot(self._open[_address(each)], slot)) for each in service.listen)
+
+    def keep(self, name: str, used: Collection[Listening]) -> None:
+        """Of a service's addresses only these are used by an instance now; the others may be closed."""
+        self._used[name] = {address for address, listening in self._open.items() if listening in used}
+        self._tidy()
 
     def planned(self, moment: Moment, _event: object) -> None:
         """Close what belongs to services that are gone, or have been stopped for good."""
@@ -112,6 +118,10 @@ class Sockets:
         kept: set[_Address] = set().union(*self._used.values(), *self._asked.values()) if self._open else set()
         for address in self._open.keys() - kept:
             self._open.pop(address).close()
+
+
+def _own_way(error: ListenError) -> ListenError:
+    return ListenError(error.listener, "the instance that runs has this port at another address; stop it first")
 
 
 def how_many(project: Project) -> int:
