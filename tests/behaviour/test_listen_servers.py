@@ -52,6 +52,7 @@ import http.server, socket
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200)
+        self.send_header("Content-Length", "6")
         self.end_headers()
         self.wfile.write(b"python")
 server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler, bind_and_activate=False)

@@ -64,7 +64,10 @@ SERVICES = st.fixed_dictionaries(
 def documents(draw: st.DrawFn) -> dict[str, Any]:
     builds = draw(st.dictionaries(NAMES.map("b-{}".format), BUILDS, max_size=2))
     services = draw(st.dictionaries(NAMES.map("s-{}".format), SERVICES, min_size=1, max_size=3))
-    for service in services.values():
+    for port, service in enumerate(services.values(), 8000):
+        if "port" not in service:
+            sockets = st.sampled_from([[f"127.0.0.1:{port}", f"run/{port}.sock"], {"six": f"[::1]:{port}"}, []])
+            service["listen"] = draw(sockets)
         service["needs"] = [f"build.{name}" for name in builds if draw(st.booleans())]
     project = {"env": draw(st.dictionaries(NAMES, TEXT, max_size=2))}
     return {"project": project, "build": builds, "service": services, "groups": {"g": [*services]}}
