@@ -36,6 +36,7 @@ from procwatch.runtime.inputs import Inputs
 from procwatch.runtime.journal import Journal
 from procwatch.runtime.keys import Keys
 from procwatch.runtime.parts import Parts
+from procwatch.runtime.releases import ReleaseStore
 from procwatch.runtime.server import Server
 from procwatch.runtime.store import Store
 from procwatch.runtime.strays import end_strays
@@ -128,10 +129,12 @@ async def _supervise(start: _Start, store: Store, console: Console, server: Serv
     assigner = Assigner(Path(start.project.folder), store, server.path)
     chronicle = Chronicle(console)
     # A copy: each look at os.environ decodes what it finds, and every start takes all of it.
-    surroundings = Surroundings(start.project, dict(os.environ), assigner, console.color)
-    state = initial(start.project, start.chosen, store.remembered(), watching=start.is_watched, excepted=start.excepted)
+    releases = ReleaseStore(Path(start.project.folder), store.folder, console.report)
+    surroundings = Surroundings(start.project, dict(os.environ), assigner, console.color, releases)
+    before = releases.complete(store.remembered(), start.project)
+    state = initial(start.project, start.chosen, before, watching=start.is_watched, excepted=start.excepted)
     terminals = Terminals(lambda: Size(*console.room()))
-    parts = Parts(surroundings, inputs, forest, store, chronicle, terminals)
+    parts = Parts(surroundings, inputs, forest, store, releases, chronicle, terminals)
     engine = Engine(state, parts)
     asked = Asked(start.request, start.options.names, start.options.watch)
     configuration = Configuration(asked, start.known, parts, engine, console.use)

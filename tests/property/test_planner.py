@@ -29,6 +29,8 @@ def projects(draw: st.DrawFn) -> Project:
                 on_change=draw(st.sampled_from(["restart", "finish"])),
                 lock=draw(st.sampled_from([None, None, "cargo"])),
                 at_start=draw(st.sampled_from(["always", "changed"])),
+                outputs=draw(st.sampled_from([(), (), ("out",)])),
+                keep=draw(st.integers(1, 2)),
             )
         )
     services: list[Service] = []
@@ -116,6 +118,7 @@ def test_after_any_history_and_a_repair_every_service_runs_the_newest_content(
 ) -> None:
     world = World.of(made)
     world.broken = {BROKEN}
+    world.alike = data.draw(st.sampled_from([{}, {2: 1}]))
     world.fragile = set(data.draw(st.lists(st.sampled_from(sorted(made.builds)), unique=True)))
     begin(world, data)
     for _ in range(data.draw(st.integers(0, 40))):
@@ -131,7 +134,7 @@ def test_after_any_history_and_a_repair_every_service_runs_the_newest_content(
         assert state.phase is Phase.READY, world.holds
         newest = [launch for launch in world.launches if launch.name == name][-1]
         direct = {item.name for item in made.services[name].build_needs}
-        assert {name: newest.built[name] for name in direct} == dict.fromkeys(direct, 1)
+        assert {name: world.made(newest.built[name]) for name in direct} == dict.fromkeys(direct, 1)
     assert world.at_rest
     assert not world.holds
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from procwatch.core import messages as msg
 from procwatch.core import service as life
 from procwatch.core.graph import closure
-from procwatch.core.model import Build, Need, Project, Service
+from procwatch.core.model import Build, Need, Project, Release, Releases, Service
 from procwatch.core.state import ALIVE, ASKED, DEFINITION, Basis, BuildState, Phase, Remembered, ServiceState, State
 
 # "one stopped three times in a row is let finish" (contract, Change).
@@ -58,10 +58,22 @@ class Draft:
         self.services[name] = replace(self.services[name], **changes)
 
     def step(self, name: str, event: life.ServiceEvent) -> None:
-        """Have a service go on with its life."""
-        after, actions = life.step(self.project.services[name], self.services[name], event, self.now_s)
+        """Have a service go on with its life; what is started for it is told from which releases."""
+        service, before = self.project.services[name], self.services[name]
+        after, actions = life.step(service, before, event, self.now_s)
         self.services[name] = after
-        self.actions.extend(actions)
+        for action in actions:
+            match action:
+                case msg.StartInstance():
+                    releases = self.releases_for(service, after.basis)
+                    self.set_service(name, releases=releases)
+                    self.actions.append(replace(action, releases=releases))
+                case msg.RunHook(_, "pre_start"):
+                    self.actions.append(replace(action, releases=self.releases_for(service, after.going_to)))
+                case msg.RunHook():
+                    self.actions.append(replace(action, releases=before.releases))
+                case _:
+                    self.actions.append(action)
 
     def check(self, name: str) -> None:
         """Have the inputs of a unit read; what is known of them until the answer is old."""
@@ -153,7 +165,7 @@ class Draft:
     def wanted_key(self, build: Build) -> str | None:
         """The key of its inputs as they are known now; None while those of something it needs are not."""
         state = self.builds[build.name]
-        needed = [self.builds[need.name].key for need in build.build_needs]
+        needed = [self.version(need) for need in build.build_needs]
         if state.digest is None or None in needed:
             return None
         return join_keys(state.digest, [key for key in needed if key is not None])
@@ -187,6 +199,12 @@ class Draft:
         met = {standings[name] for name in names}
         return "busy" if "busy" in met else "failed" if "failed" in met else "fresh"
 
+    def in_place(self, unit: Build | Service) -> tuple[str, ...]:
+        """The builds whose runs disturb what `unit` is started from: those without outputs, and what these need."""
+        needed = [self.project.builds[need.name] for need in unit.build_needs]
+        exposed = [build for build in needed if not build.outputs]
+        return tuple(dict.fromkeys(name for build in exposed for name in (build.name, *self.above(build))))
+
     def under_way(self) -> list[Build]:
         """The builds that have processes."""
         return [build for build in self.active_builds if self.builds[build.name].activity in {"running", "stopping"}]
@@ -202,16 +220,53 @@ class Draft:
             or self.worst((need.name for need in service.build_needs), standings) != "fresh"
         ):
             return None
-        parts = [(DEFINITION, state.digest)]
-        parts.extend((need.name, self._version(need)) for need in service.needs if need.restart)
+        return self.newest_basis(service)
+
+    def newest_basis(self, service: Service) -> Basis:
+        """What it would be started with from what its needs last came to, fresh or not."""
+        state = self.services[service.name]
+        parts = [(DEFINITION, state.digest or "")]
+        parts.extend((need.name, self.version(need) or "") for need in service.needs if need.restart)
         return (*parts, (ASKED, str(state.asks)))
 
-    def _version(self, need: Need) -> str:
-        if need.name in self.builds:
-            return self.builds[need.name].key or ""
-        if need.name not in self.services:  # excepted
+    def earlier_basis(self, service: Service, standings: Mapping[str, Standing]) -> Basis | None:
+        """For a first start while builds have failed: the newest good releases, if there are any of an earlier time."""
+        state = self.services[service.name]
+        if state.basis is not None or state.digest is None or state.problem:
+            return None
+        for need in service.build_needs:
+            has_release = self.project.builds[need.name].outputs and self.version(need) is not None
+            if standings[need.name] == "busy" or (standings[need.name] == "failed" and not has_release):
+                return None
+        return self.newest_basis(service)
+
+    def version(self, need: Need) -> str | None:
+        """What a needed unit last came to: of a build with outputs those that are used, else its key; None: nothing."""
+        if need.name in self.services:
+            return str(self.services[need.name].generation)
+        if need.name not in self.builds:  # excepted
             return ""
-        return str(self.services[need.name].generation)
+        state, outputs = self.builds[need.name], self.project.builds[need.name].outputs
+        if not outputs:
+            return state.key
+        return content(state.releases[-1], need.uses or outputs) if state.releases else None
+
+    def releases_for(self, service: Service, basis: Basis | None) -> Releases:
+        """The releases that make up `basis`: the newest, or those in use as long as one of its builds is not fresh."""
+        wanted, used = dict(basis or ()), dict(self.services[service.name].releases)
+        if self.worst((need.name for need in service.build_needs), self.standings()) == "fresh":
+            used = {}
+        found: list[tuple[str, int]] = []
+        for need in service.build_needs:
+            outputs, known = self.project.builds[need.name].outputs, self.builds[need.name].releases
+            if not outputs:
+                continue
+            of_that = [one for one in known if wanted.get(need.name) in (None, content(one, need.uses or outputs))]
+            numbers = [one.number for one in of_that or known]
+            if numbers:
+                number = used.get(need.name)
+                found.append((need.name, number if number in numbers else numbers[-1]))
+        return tuple(found)
 
     def is_moving(self, service: Service, standings: dict[str, Standing]) -> bool:
         """Whether it is about to be started or switched, or is being so, without anybody's help."""
@@ -256,11 +311,19 @@ def needs_without(project: Project, excepted: frozenset[str]) -> dict[str, tuple
 def first_build(build: Build, before: Remembered | None) -> BuildState:
     """`at_start` says whether the last success of an earlier supervisor counts, or what is on disk, or neither."""
     fresh = BuildState(
-        force=build.at_start == "always", adopt=build.at_start == "never", run=before.run if before else 0
-    )
-    if before is None or build.at_start == "always":
+        force=build.at_start == "always", adopt=build.at_start == "never", run=before.run if before else 0,
+        releases=before.releases if before else (),
+    )  # fmt: skip
+    if before is None or build.at_start == "always" or (build.outputs and not before.is_whole):
         return fresh
-    return replace(fresh, key=before.key, clean=before.clean)
+    # "its last run succeeded": while procwatch runs that does not matter where there is a release.
+    has_to_run = bool(build.outputs) and build.at_start == "changed" and not before.clean
+    return replace(fresh, key=before.key, clean=before.clean, force=has_to_run)
+
+
+def content(release: Release, outputs: tuple[str, ...]) -> str:
+    """What these entries of `outputs` hold in a release; of one that it was made without, nothing."""
+    return join_keys("", [release.digests.get(output, "") for output in outputs])
 
 
 def join_keys(digest: str, needed: list[str]) -> str:

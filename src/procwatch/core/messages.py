@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Literal
 
-from procwatch.core.model import Exit, Project
+from procwatch.core.model import Exit, Project, Release, Releases
 from procwatch.frozen import frozen
 
 # --- events: what happened -------------------------------------------------------------------------------------------
@@ -54,12 +54,14 @@ class InputsChecked:
 
 @frozen
 class Succeeded:
-    """A run whose every step exited with 0."""
+    """A run whose every step exited with 0. `release`: its outputs, if it has any: a new one, or the one before."""
+
+    release: Release | None = None
 
 
 @frozen
 class Failed:
-    """A run that ended otherwise; `step` is what failed: "run", "pre_build", "post_build"."""
+    """A run that ended otherwise; `step` is what failed: "run", "pre_build", "post_build", "outputs"."""
 
     exit: Exit
     step: str = "run"
@@ -234,11 +236,15 @@ class CheckInputs:
 
 @frozen
 class StartBuild:
-    """Run pre_build, run, post_build; answered by `BuildFinished`. `changed`: the paths that caused it."""
+    """Run pre_build, run, post_build, copy the outputs; answered by `BuildFinished`.
+
+    `changed`: the paths that caused it. `adopt`: run nothing, what is on disk is to be copied.
+    """
 
     name: str
     run: int
     changed: tuple[str, ...] = ()
+    adopt: bool = False
 
 
 @frozen
@@ -251,7 +257,10 @@ class StopBuild:
 
 @frozen
 class RunHook:
-    """Run the commands of a hook. `pre_start` is answered by `HookFinished`; the others are only told of."""
+    """Run the commands of a hook. `pre_start` is answered by `HookFinished`; the others are only told of.
+
+    `releases`: of the instance that it is about.
+    """
 
     name: str
     hook: str
@@ -259,6 +268,7 @@ class RunHook:
     exit: Exit | None = None
     duration_s: float | None = None
     changed: tuple[str, ...] = ()
+    releases: Releases = ()
 
 
 @frozen
@@ -273,13 +283,15 @@ class StartInstance:
     """Start a service; answered by `InstanceStarted`, `InstanceReady` or `InstanceNotReady`, then `InstanceEnded`.
 
     Between the last two there may be `InstanceUnhealthy`, and anywhere `InstanceLeaving`. `again`: with the definition
-    of the instance before, as the builds that its present one is to be used with are not there yet.
+    of the instance before, as the builds that its present one is to be used with are not there yet. `releases`: of the
+    builds with outputs that it needs.
     """
 
     name: str
     instance: int
     changed: tuple[str, ...] = ()
     again: bool = False
+    releases: Releases = ()
 
 
 @frozen
@@ -311,12 +323,32 @@ class SetTimer:
 
 @frozen
 class Remember:
-    """Keep for the next start what a build last succeeded with; `clean`: nothing has disturbed it since."""
+    """Keep for the next start what a build last succeeded with; `clean`: nothing has disturbed it since.
+
+    `release`: the number of that success's outputs.
+    """
 
     name: str
     key: str | None
     clean: bool
     run: int
+    release: int | None = None
+
+
+@frozen
+class TakeRelease:
+    """The release that the last run has made counts: it is the current one."""
+
+    name: str
+    number: int
+
+
+@frozen
+class DropReleases:
+    """Remove these: they do not count, or nobody needs them any more."""
+
+    name: str
+    numbers: tuple[int, ...]
 
 
 @frozen
@@ -357,6 +389,6 @@ class Notice:
 
 Effect = (
     CheckInputs | StartBuild | StopBuild | RunHook | StopHook | StartInstance | StopInstance | SignalInstance
-    | SetTimer | Remember | End
+    | SetTimer | Remember | TakeRelease | DropReleases | End
 )  # fmt: skip
 Action = Effect | Notice

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from procwatch.core import asked, builds, ending, graph, reload
+from procwatch.core import asked, builds, ending, graph, releases, reload
 from procwatch.core import messages as msg
 from procwatch.core import service as life
 from procwatch.core.draft import STOPS_LIMIT, Draft, Standing, needs_without
@@ -72,6 +72,7 @@ def plan(project: Project, state: State, event: msg.Event, now_s: float) -> Plan
     elif draft.state.begun:
         while _advance(draft):
             pass
+        releases.prune(draft)
         resting = ending.at_rest(draft)
         if resting and not draft.state.watching:
             ending.end_by_itself(draft)
@@ -275,7 +276,7 @@ def _build_hold(draft: Draft, build: Build, standings: dict[str, Standing]) -> s
     for need in build.service_needs:
         if reason := draft.unmet(need, standings, settled=True):
             return reason
-    for user in draft.dependents.get(build.name, ()):
+    for user in () if build.outputs else draft.dependents.get(build.name, ()):
         if user in draft.services and draft.services[user].phase is Phase.RETIRING:
             # It is being stopped to start from what is on disk now: a build must not write there first.
             return f"waits until {user} has started"
@@ -333,7 +334,7 @@ def _advance_service(draft: Draft, service: Service) -> None:
     if service.name in draft.state.paused and not state.due:
         draft.holds[service.name] = "paused"
         return
-    basis = wanted or _same_again(draft, service)
+    basis = wanted or _same_again(draft, service) or draft.earlier_basis(service, standings)
     hold = _service_hold(draft, service, standings, basis, settled=wanted is not None and wanted != state.basis)
     if hold or basis is None:
         draft.holds[service.name] = hold or "waits for its builds"
@@ -344,13 +345,13 @@ def _advance_service(draft: Draft, service: Service) -> None:
 def _same_again(draft: Draft, service: Service) -> Basis | None:
     """What ran before is started again although a build has failed since (after a crash, or when a user asks for it).
 
-    Not while a build runs.
+    Not while a build without outputs runs.
     """
     state = draft.services[service.name]
-    basis = state.basis
-    if basis is None or any(_will_run(draft, name) for name in draft.above(service)):
+    basis, in_place = state.basis, draft.in_place(service)
+    if basis is None or any(_will_run(draft, name) for name in in_place):
         return None
-    runs = [f"{name} {draft.builds[name].run}" for name in draft.above(service) if not draft.builds[name].clean]
+    runs = [f"{name} {draft.builds[name].run}" for name in in_place if not draft.builds[name].clean]
     kept = tuple(part for part in basis if part[0] not in {DISTURBED, ASKED})
     kept = (*kept, (ASKED, str(state.asks)))
     return (*kept, (DISTURBED, ", ".join(runs))) if runs else kept

@@ -188,7 +188,8 @@ def _forget(draft: Draft, name: str) -> None:
     if name in draft.builds:
         state = draft.builds.pop(name)
         numbers[name] = (state.run, state.timer)
-        before = Remembered(state.key, state.clean, state.run)
+        release = state.releases[-1].number if state.releases else None
+        before = Remembered(state.key, state.clean, state.run, release, state.releases)
         draft.state = replace(draft.state, absent={**draft.state.absent, name: before})
     else:
         service = draft.services.pop(name)

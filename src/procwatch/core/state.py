@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Literal
 
 from procwatch.core.messages import Outcome
+from procwatch.core.model import Release, Releases
 from procwatch.frozen import frozen
 
 
@@ -68,7 +69,8 @@ class ServiceState:
     touches of its own `watch`, and restarts that a user asked for. `wanted`: nobody has stopped it by hand. `due`: it
     is to be started, or restarted, with or without anything new. `changed`: paths that the next instance will be
     started for; `cause`: those that this one was, and `why` in words. `problem`: why no instance could be started now,
-    in words. `leaving_s`: when the instance said that it ends by itself. `fault`: why it is failing.
+    in words. `leaving_s`: when the instance said that it ends by itself. `fault`: why it is failing. `releases`: those
+    that the newest instance was started from.
     """
 
     phase: Phase = Phase.STOPPED
@@ -96,6 +98,7 @@ class ServiceState:
     fault: Fault | None = None
     crashes: int = 0
     timer: int = 0
+    releases: Releases = ()
 
 
 Activity = Literal["idle", "running", "verifying", "stopping"]
@@ -115,9 +118,10 @@ class BuildState:
     `outcome` (its end, until the inputs are known to be the same).
 
     What it came to: `key` (of the last success), `clean` (nothing ran since that success that may have disturbed what
-    it wrote), `tried` (key of the last outcome that was used), `failure` (in words, if that one failed), `failures` (in
-    a row), `ended_s` (when that outcome came), `stops` (outdated runs in a row), `offered` (an outdated success that is
-    used all the same), `wavered` (its last run was dropped because the inputs changed meanwhile, and back).
+    it wrote), `releases` (its outputs at successes that counted, the newest last), `tried` (key of the last outcome
+    that was used), `failure` (in words, if that one failed), `failures` (in a row), `ended_s` (when that outcome came),
+    `stops` (outdated runs in a row), `offered` (an outdated success that is used all the same), `wavered` (its last run
+    was dropped because the inputs changed meanwhile, and back).
 
     Of the loop guard: `rounds` and `suspects` (completed runs in a row in which these paths changed), `pause` (whether
     the wait before the round that decides is still to come, goes on, or is over) and `timer` (its number).
@@ -146,6 +150,7 @@ class BuildState:
     duration_s: float = 0.0
     key: str | None = None
     clean: bool = False
+    releases: tuple[Release, ...] = ()
     tried: str | None = None
     failure: str | None = None
     failures: int = 0
@@ -166,11 +171,18 @@ class BuildState:
 
 @frozen
 class Remembered:
-    """What an earlier supervisor left about a build: its last success, and whether its last run was that success."""
+    """What an earlier supervisor left about a build: its last success, and whether its last run was that success.
+
+    `release`: the number of that success's outputs. `releases`: those that are there. `is_whole`: what that success
+    made is still there, and so is its release.
+    """
 
     key: str | None
     clean: bool
     run: int
+    release: int | None = None
+    releases: tuple[Release, ...] = ()
+    is_whole: bool = True
 
 
 @frozen

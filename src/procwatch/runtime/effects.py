@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from procwatch.config.environment import compose, expand_command
-from procwatch.core.model import Build, Command, Project, Service, StopPolicy
+from procwatch.core.model import Build, Command, Project, Releases, Service, StopPolicy
 from procwatch.frozen import frozen
 from procwatch.runtime.assigned import Assigner, Occasion
 from procwatch.runtime.instance import Launch
+from procwatch.runtime.releases import ReleaseStore
 from procwatch.runtime.spawn import Spec
 from procwatch.runtime.steps import Step
 
@@ -24,13 +25,15 @@ DEFAULT_TERM = "xterm-256color"
 class Surroundings:
     """Turns a unit and an occasion into specs. Raises ProcwatchError where an env file or a variable is missing.
 
-    `inherited` is procwatch's own environment; `terminal` says whether output ends up on one with colours.
+    `inherited` is procwatch's own environment; `terminal` says whether output ends up on one with colours; `kept` knows
+    where releases are.
     """
 
     project: Project
     inherited: Mapping[str, str]
     assigner: Assigner
     terminal: bool
+    kept: ReleaseStore
 
     def build_steps(self, build: Build, run: int, changed: tuple[str, ...]) -> tuple[Step, ...]:
         """pre_build, run and post_build of one run."""
@@ -44,20 +47,24 @@ class Surroundings:
             steps.append(Step(name, self._spec(build, command, {**assigned, **event}, build.stop)))
         return tuple(steps)
 
-    def hook_steps(self, unit: Build | Service, occasion: Occasion) -> tuple[Step, ...]:
+    def hook_steps(self, unit: Build | Service, occasion: Occasion, releases: Releases = ()) -> tuple[Step, ...]:
         """The commands of a hook; `occasion.event` is its name."""
         assigned = self.assigner.command(occasion)
         if isinstance(unit, Service):
-            assigned = {**self.assigner.service(unit, occasion.run), **assigned}
+            assigned = {**self._of_service(unit, occasion.run, releases), **assigned}
         hook = occasion.event or ""
         return tuple(Step(hook, self._spec(unit, command, assigned, HOOK_STOP)) for command in unit.hooks.get(hook, ()))
 
-    def launch(self, service: Service, instance: int) -> Launch:
-        """What starts an instance."""
-        spec = self._spec(service, service.run, self.assigner.service(service, instance), service.stop)
+    def launch(self, service: Service, instance: int, releases: Releases = ()) -> Launch:
+        """What starts an instance from these releases; of a build of which there is none among them, the current."""
+        spec = self._spec(service, service.run, self._of_service(service, instance, releases), service.stop)
         if service.tty and not spec.env.get("TERM"):
             spec = replace(spec, env={**spec.env, "TERM": DEFAULT_TERM})
         return Launch(spec, service.ready, service.timing, service.port, service.health)
+
+    def _of_service(self, service: Service, instance: int, releases: Releases) -> dict[str, str]:
+        names = tuple(need.name for need in service.build_needs)
+        return self.assigner.service(service, instance, self.kept.folders(self.project, names, releases))
 
     def _spec(self, unit: Build | Service, command: Command, assigned: Mapping[str, str], stop: StopPolicy) -> Spec:
         env = compose(self.project, unit, self.inherited, assigned, terminal=self.terminal)

@@ -206,6 +206,10 @@ class Engine:
                 asyncio.get_running_loop().call_later(delay_s, self.tell, msg.TimerFired(name, timer))
             case msg.Remember():
                 self._parts.store.remember(action)
+            case msg.TakeRelease(name, number):
+                self._parts.releases.take(name, number)
+            case msg.DropReleases(name, numbers):
+                self._parts.releases.drop(name, numbers)
             case msg.End(code):
                 self._exit_code = code
 
@@ -258,10 +262,12 @@ class Engine:
         since_s = self._parts.clock()
         outcome: msg.Outcome
         try:
-            steps = self._parts.surroundings.build_steps(build, action.run, action.changed)
+            steps = self._parts.surroundings.build_steps(build, action.run, action.changed) if not action.adopt else ()
             outcome = await run_build(
                 steps, build.timeout_s, lambda step: self._outputs.of_step(build, step), self._parts.forest
             )
+            if build.outputs and isinstance(outcome, msg.Succeeded):
+                outcome = await self._parts.releases.make(build)
         except asyncio.CancelledError:
             outcome = msg.Cancelled()
         except ProcwatchError as error:

@@ -56,7 +56,7 @@ class Hooks:
         occasion = Occasion(action.name, action.run, action.changed, action.hook, action.exit, action.duration_s)
         limit_s = HOOK_LIMIT_S if isinstance(unit, Service) or unit.timeout_s is None else unit.timeout_s
         try:
-            steps = surroundings.hook_steps(unit, occasion)
+            steps = surroundings.hook_steps(unit, occasion, action.releases)
             return await run_hook(steps, lambda hook: self._outputs.of_hook(unit, hook), self._parts.forest, limit_s)
         except ProcwatchError as error:
             return refused(error)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from procwatch.core import messages as msg
-from procwatch.core.model import Exit, Service
+from procwatch.core.model import Exit, Releases, Service
 from procwatch.errors import ProcwatchError
 from procwatch.runtime import instance as life
 from procwatch.runtime.effects import Surroundings
@@ -39,6 +39,7 @@ class _Running:
     task: asyncio.Task[Any]
     since_s: float
     surroundings: Surroundings
+    releases: Releases
     launch: life.Launch | None = None
     process: Process | None = None
     health: asyncio.Task[None] | None = None
@@ -71,19 +72,19 @@ class Instances:
         service = surroundings.project.services[action.name]
         task = asyncio.current_task()
         assert task is not None
-        one = _Running(action.name, action.instance, task, self._parts.clock(), surroundings)
+        one = _Running(action.name, action.instance, task, self._parts.clock(), surroundings, action.releases)
         self._running[action.name] = one
         sink = self._outputs.of_step(service, "run")
         try:
-            one.launch = launch = self._launch(surroundings, service, action.instance)
+            one.launch = launch = self._launch(surroundings, service, action)
         except ProcwatchError as error:
             self._ended(one, refused(error))
             return
         with suppress(asyncio.CancelledError):  # that is how it is stopped; its end has been reported
             await life.run_instance(launch, sink, self._parts.forest, lambda report: self._reported(one, report))
 
-    def _launch(self, surroundings: Surroundings, service: Service, number: int) -> life.Launch:
-        launch = surroundings.launch(service, number)
+    def _launch(self, surroundings: Surroundings, service: Service, action: msg.StartInstance) -> life.Launch:
+        launch = surroundings.launch(service, action.instance, action.releases)
         if not service.tty:
             return launch
         return replace(launch, spec=replace(launch.spec, terminal=self._parts.terminals.size(service.name)))
@@ -123,7 +124,7 @@ class Instances:
         ended: Exit | None = None,
         lived_s: float | None = None,
     ) -> None:
-        run = msg.RunHook(action.name, hook, action.instance, ended, lived_s, action.changed)
+        run = msg.RunHook(action.name, hook, action.instance, ended, lived_s, action.changed, one.releases)
         await self._hooks.inform(run, one.surroundings)
 
     def _reported(self, one: _Running, report: life.Report) -> None:

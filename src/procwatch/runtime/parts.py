@@ -12,6 +12,7 @@ from procwatch.core import messages as msg
 from procwatch.core.model import Project, Terminal
 from procwatch.runtime.effects import Surroundings
 from procwatch.runtime.inputs import Inputs
+from procwatch.runtime.releases import ReleaseStore
 from procwatch.runtime.spawn import Sink
 from procwatch.runtime.store import Store
 from procwatch.runtime.terminals import Terminals
@@ -49,6 +50,7 @@ class Parts:
     inputs: Inputs
     forest: Forest
     store: Store
+    releases: ReleaseStore
     world: World
     terminals: Terminals
     clock: Callable[[], float] = time.monotonic

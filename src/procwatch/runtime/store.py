@@ -125,13 +125,14 @@ class Store:
         found: dict[str, Remembered] = {}
         for name, entry in self._state.items():
             if isinstance(entry, dict) and isinstance(run := entry.get("run"), int):
-                key = entry.get("key")
-                found[name] = Remembered(key if isinstance(key, str) else None, entry.get("clean") is True, run)
+                key, release = entry.get("key"), entry.get("release")
+                known = key if isinstance(key, str) else None, entry.get("clean") is True, run
+                found[name] = Remembered(*known, release if isinstance(release, int) else None)
         return found
 
     def remember(self, what: Remember) -> None:
         """Write state.json anew, whole or not at all."""
-        self._state[what.name] = {"key": what.key, "clean": what.clean, "run": what.run}
+        self._state[what.name] = {"key": what.key, "clean": what.clean, "run": what.run, "release": what.release}
         if self._broken:
             return
         path = self.folder / "state.json"
