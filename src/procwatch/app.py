@@ -132,7 +132,8 @@ async def _supervise(start: _Start, store: Store, console: Console, server: Serv
     releases = ReleaseStore(Path(start.project.folder), store.folder, console.report)
     surroundings = Surroundings(start.project, dict(os.environ), assigner, console.color, releases)
     before = releases.complete(store.remembered(), start.project)
-    state = initial(start.project, start.chosen, before, watching=start.is_watched, excepted=start.excepted)
+    ran, watching = store.remembered_services(), start.is_watched
+    state = initial(start.project, start.chosen, before, ran, watching=watching, excepted=start.excepted)
     terminals = Terminals(lambda: Size(*console.room()))
     parts = Parts(surroundings, inputs, forest, store, releases, chronicle, terminals)
     engine = Engine(state, parts)

@@ -7,13 +7,14 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.behaviour.conftest import Start
-from tests.rig.live import Live, write
+from tests.rig.live import Live, clean_environment, write
 
 # What a service runs: it notes which version it is, and stays.
 PROGRAM = '#!/bin/sh\necho "VERSION $0" >> "$PROCWATCH_PROJECT/started"\nexec sleep 1000\n'
@@ -325,3 +326,93 @@ def test_an_included_file_finds_its_outputs_as_from_its_own_folder(project: Path
     assert (project / ".procwatch/releases/shop.app/1/parts/shop/out/app").exists()
     environment = Path(f"/proc/{live.seen('service_ready')[-1]['pid']}/environ").read_bytes()
     assert f"PROCWATCH_RELEASE_SHOP_APP={project}/.procwatch/releases/shop.app/1/parts/shop\0".encode() in environment
+
+
+# --- going back ------------------------------------------------------------------------------------------------------
+
+
+def ask(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """A command on this project."""
+    return subprocess.run(
+        [sys.executable, "-m", "procwatch", *words],
+        cwd=project, env=clean_environment(), capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+
+
+def test_rollback_holds_through_crashes_restarts_and_a_new_procwatch_until_a_build_succeeds(
+    project: Path, start: Start
+) -> None:
+    live = running(project, start, TOML.replace("watch =", 'at_start = "changed"\nwatch ='))
+    write(project / "version", "two\n")
+    live.wait("service_switched")
+    done = ask(project, "rollback", "web")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("service.web went back: ready (run 3, process ")
+    told = live.wait("rolled_back", "service.web")
+    assert told["effect"] == "it goes on with release 1 of build.app until one of its builds succeeds"
+    (unit,) = json.loads(ask(project, "status", "web", "--json").stdout)["units"][-1:]
+    assert (unit["outdated"], unit["reason"]) == (True, "went back to release 1 of build.app")
+    assert unit["releases"] == {"build.app": 1}
+    assert ask(project, "wait", "web").returncode == 1
+    os.kill(live.seen("service_ready")[-1]["pid"], signal.SIGKILL)
+    live.wait("service_ready", times=4)
+    assert ask(project, "restart", "web").returncode == 0
+    os.kill(live.supervisor(), signal.SIGKILL)
+    live.ended()
+    live = start()
+    live.wait("service_ready")
+    assert [line.split()[1] for line in started(project)] == ["app/1", "app/2", "app/1", "app/1", "app/1", "app/1"]
+    write(project / "version", "three\n")
+    live.wait("service_switched")
+    assert started(project)[-1] == "three app/3"
+    assert current(project) == "3"
+
+
+def test_rollback_says_what_cannot_be(project: Path, start: Start) -> None:
+    toml = TOML + '[service.plain]\nrun = "exec sleep 1000"\n'
+    running(project, start, toml)
+    for words, code, said in (
+        (("web",), 1, "service.web cannot go back: it has run from no other releases that are still there"),
+        (("web", "--to", "7"), 2, "service.web cannot go back: build.app has no release 7; there are: 1"),
+        (("plain",), 1, 'none of the builds that it needs has "outputs", so there are no releases'),
+        (("build.app",), 2, "build.app is a build; only a service can go back"),
+        (("nobody",), 2, '"nobody"'),
+    ):
+        done = ask(project, "rollback", *words)
+        assert (done.returncode, done.stdout) == (code, ""), done.stderr
+        assert said in done.stderr
+
+
+def test_rollback_to_a_number(project: Path, start: Start) -> None:
+    live = running(project, start)
+    for times, version in enumerate(("two", "three"), 1):
+        write(project / "version", f"{version}\n")
+        live.wait("service_switched", times=times)
+    assert ask(project, "rollback", "web", "--to", "1").returncode == 0
+    assert ask(project, "rollback", "web", "--to", "2").returncode == 0
+    assert [line.split()[0] for line in started(project)] == ["one", "two", "three", "one", "two"]
+
+
+def test_a_release_that_never_becomes_ready_goes_back_by_itself(project: Path, start: Start) -> None:
+    toml = TOML + 'ready = { run = "grep -qv bad $PROCWATCH_RELEASE/out/version", deadline = "300ms" }\n'
+    live = running(project, start, toml.replace("chmod", "cp version out/version; chmod"))
+    write(project / "version", "bad\n")
+    live.wait("not_ready", "service.web")
+    told = live.wait("rolled_back", "service.web")
+    assert told["reason"] == "release 2 of build.app did not become ready"
+    live.wait("service_ready", times=2)
+    assert [line.split()[1] for line in started(project)] == ["app/1", "app/2", "app/1"]
+    write(project / "version", "good\n")
+    live.wait("service_ready", times=3)
+    assert started(project)[-1] == "good app/3"
+    assert len(live.seen("rolled_back")) == 1
+
+
+def test_a_release_that_ends_at_once_goes_back_by_itself(project: Path, start: Start) -> None:
+    live = running(project, start)
+    write(project / "program", "#!/bin/sh\nexit 3\n")
+    write(project / "version", "two\n")
+    live.wait("rolled_back")
+    live.wait("service_ready", times=2)
+    assert live.seen("service_crashed")[0]["exit_code"] == 3
+    assert started(project) == ["one app/1", "one app/1"]

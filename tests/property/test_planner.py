@@ -76,11 +76,13 @@ def play(world: World, data: st.DataObject) -> None:  # noqa: C901 - one choice,
 def ask(world: World, data: st.DataObject) -> None:
     """A user wants something by name."""
     builds, services = sorted(world.state.builds), sorted(world.state.services)
-    to = data.draw(st.sampled_from(["start", "stop", "restart", "build", "pause", "resume"]))
+    to = data.draw(st.sampled_from(["start", "stop", "restart", "rollback", "build", "pause", "resume"]))
     names = builds if to == "build" else [*builds, *services] if to in {"pause", "resume"} else services
     chosen = tuple(data.draw(st.lists(st.sampled_from(names), unique=True, min_size=1)))
     if to == "build":
         world.send(msg.BuildsAsked(chosen))
+    elif to == "rollback":
+        world.send(msg.RollbackAsked(chosen, data.draw(st.sampled_from([None, None, 1, 2]))))
     elif to in {"pause", "resume"}:
         world.send(msg.PauseAsked(chosen, paused=to == "pause"))
     else:
@@ -129,6 +131,9 @@ def test_after_any_history_and_a_repair_every_service_runs_the_newest_content(
     world.save(*world.state.builds, content=1)
     for name in world.state.services:
         world.touch_service(name)
+    world.settle()
+    held = {build for state in world.state.services.values() for build, _ in state.pinned}
+    world.send(msg.BuildsAsked(tuple(held)))  # to go on from what was gone back to
     world.settle()
     for name, state in world.state.services.items():
         assert state.phase is Phase.READY, world.holds

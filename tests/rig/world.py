@@ -86,6 +86,7 @@ class World:
     instances: dict[str, int] = field(default_factory=dict)
     notices: list[msg.Notice] = field(default_factory=list)
     remembered: dict[str, msg.Remember] = field(default_factory=dict)
+    sets: dict[str, msg.RememberService] = field(default_factory=dict)
     launches: list[Launch] = field(default_factory=list)
     retiring: set[str] = field(default_factory=set)
     touched: set[str] = field(default_factory=set)
@@ -250,6 +251,9 @@ class World:
                 return
             case msg.Remember():
                 self.remembered[action.name] = action
+                return
+            case msg.RememberService():
+                self.sets[action.name] = action
                 return
             case msg.End(code):
                 self.ended = code

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from procwatch.core import messages as msg
 from procwatch.core.model import Build, Need, Release, Service
-from procwatch.core.state import Phase, Remembered
+from procwatch.core.planner import initial
+from procwatch.core.state import Phase, Remembered, RememberedService
 from tests.rig.world import World, build, project, service
 
 BROKEN = 9
@@ -139,14 +140,13 @@ def test_a_release_that_something_runs_from_is_never_removed() -> None:
     save(world, BROKEN, "build.test")
     for content in (1, 2, 3):
         save(world, content)
-    assert set(world.releases["build.app"]) == {1, 4}
+    assert set(world.releases["build.app"]) == {1, 3, 4}, "the one before is there to go back to"
     assert (used(world), used(world, "service.new")) == ({"build.app": 1}, {"build.app": 4})
     world.crash("service.web")
     world.settle()
     assert used(world) == {"build.app": 1}
     save(world, 0, "build.test")
-    world.settle()
-    assert set(world.releases["build.app"]) == {4}
+    assert set(world.releases["build.app"]) == {1, 3, 4}
 
 
 def test_a_first_start_with_a_failing_build_takes_the_newest_good_release_and_says_so() -> None:
@@ -201,3 +201,138 @@ def test_at_start_never_takes_what_is_on_disk_as_a_release() -> None:
     assert world.state.services["service.web"].phase is Phase.READY
     save(world, 1)
     assert used(world) == {"build.app": 2}
+
+
+# --- going back ------------------------------------------------------------------------------------------------------
+
+
+def back(world: World, to: int | None = None) -> None:
+    world.send(msg.RollbackAsked(("service.web",), to))
+    world.settle()
+
+
+def test_a_rollback_holds_through_crashes_and_restarts_until_a_build_succeeds() -> None:
+    world = running(app(), service("web", "build.app"))
+    save(world, 1)
+    back(world)
+    assert used(world) == {"build.app": 1}
+    told = world.told("rolled_back")[-1]
+    assert told.reason == "asked for"
+    assert told.effect == "it goes on with release 1 of build.app until one of its builds succeeds"
+    world.crash("service.web")
+    world.settle()
+    world.send(msg.ServicesAsked(("service.web",), "restart"))
+    world.settle()
+    save(world, BROKEN)
+    save(world, 1)  # what it has come to before: no success
+    assert len([launch for launch in world.launches if launch.releases == (("build.app", 1),)]) == 4
+    assert world.instances == {"service.web": 5}
+    save(world, 2)
+    assert used(world) == {"build.app": 3}
+    back(world)
+    assert used(world) == {"build.app": 1}, "that is what ran before, not the one that was left"
+
+
+def test_each_rollback_goes_further_back_and_no_further_than_there_are_releases() -> None:
+    world = running(app(keep=5), service("web", "build.app"))
+    save(world, 1)
+    save(world, 2)
+    back(world)
+    assert used(world) == {"build.app": 2}
+    back(world)
+    assert used(world) == {"build.app": 1}
+    back(world)
+    assert len(world.told("rolled_back")) == 2
+    back(world, to=3)
+    assert used(world) == {"build.app": 3}
+
+
+def test_a_build_that_is_asked_for_ends_a_rollback_though_it_makes_the_same() -> None:
+    world = running(app(), service("web", "build.app"))
+    save(world, 1)
+    back(world)
+    world.send(msg.BuildsAsked(("build.app",)))
+    world.settle()
+    assert used(world) == {"build.app": 2}
+    assert world.told("build_succeeded")[-1].effect is None
+
+
+def test_the_whole_set_goes_back() -> None:
+    made = build("lib", outputs=("out",)), build("gen"), service("web", "build.app", "build.lib", "build.gen")
+    world = running(app(), *made)
+    world.save("build.app", "build.lib", content=1)
+    world.settle()
+    save(world, BROKEN, "build.gen")
+    back(world)
+    assert used(world) == {"build.app": 1, "build.lib": 1}
+    save(world, 1, "build.gen")
+    assert used(world) == {"build.app": 2, "build.lib": 2}
+
+
+def test_a_release_that_never_becomes_ready_goes_back_by_itself() -> None:
+    world = running(app(), service("web", "build.app"))
+    for content in (1, 2):
+        world.mute = {"service.web"}
+        world.save("build.app", content=content)
+        while not world.told("rolled_back")[content - 1 :]:
+            world.happen(0)
+        world.mute = set()
+        world.settle()
+        assert used(world) == {"build.app": 1}
+        assert world.told("rolled_back")[-1].reason == f"release {content + 1} of build.app did not become ready"
+    save(world, 3)
+    assert used(world) == {"build.app": 4}
+    assert not world.state.services["service.web"].pinned
+
+
+def test_one_that_ends_before_it_is_ready_goes_back_too_and_at_once() -> None:
+    world = running(app(), service("web", "build.app"))
+    world.save("build.app", content=1)
+    while "service.web" not in world.instances or world.instances["service.web"] == 1:
+        world.happen(0)
+    world.crash("service.web")
+    assert used(world) == {"build.app": 1}
+    world.settle()
+    assert world.state.services["service.web"].phase is Phase.READY
+
+
+def test_what_has_run_well_is_restarted_and_not_taken_back_when_it_crashes_later() -> None:
+    world = running(app(), service("web", "build.app"))
+    save(world, 1)
+    world.mute = {"service.web"}
+    world.crash("service.web")
+    for _ in range(6):
+        if world.pending:
+            world.happen(0)
+    assert not world.told("rolled_back")
+    assert used(world) == {"build.app": 2}
+
+
+def test_a_release_that_is_no_good_is_left_as_it_is_where_there_is_nothing_to_go_back_to() -> None:
+    world = World.of(project(app(), service("web", "build.app")))
+    world.mute = {"service.web"}
+    world.begin()
+    while not world.told("service_crashed"):
+        world.happen(0)
+    assert world.state.services["service.web"].phase is Phase.BACKOFF
+    assert not world.told("rolled_back")
+
+
+def test_the_next_procwatch_knows_what_ran_before_and_what_was_gone_back_to() -> None:
+    first = running(app(at_start="changed"), service("web", "build.app"))
+    save(first, 1)
+    back(first)
+    kept, sets = first.remembered["build.app"], first.sets["service.web"]
+    assert sets.pinned == (("build.app", 1),)
+    before = Remembered(kept.key, kept.clean, kept.run, kept.release, first.state.builds["build.app"].releases)
+    ran = RememberedService(sets.history, sets.pinned)
+    state = initial(first.project, first.project.units, {"build.app": before}, {"service.web": ran})
+    world = World(first.project, state, content={"build.app": 1})
+    world.releases, world.current = {"build.app": {1: 0, 2: 1}}, {"build.app": 2}
+    world.begin()
+    world.settle()
+    assert used(world) == {"build.app": 1}
+    save(world, 2)
+    assert used(world) == {"build.app": 3}
+    back(world)
+    assert used(world) == {"build.app": 1}

@@ -17,6 +17,7 @@ from procwatch.config.check import Findings
 from procwatch.config.layers import ASKED_KINDS, PROBE_KINDS
 from procwatch.config.locate import KeyPath
 from procwatch.config.on_disk import check_files, home_dir
+from procwatch.config.own_path import check_own_path
 from procwatch.config.procfile import Instance
 from procwatch.config.resolve import Names
 from procwatch.config.schema import (
@@ -76,7 +77,7 @@ class Scope:
 def translate(file: WatchToml, scope: Scope, env_files: tuple[str, ...]) -> Project:
     """The project, which counts only if nothing was found wrong. `env_files` are the project's."""
     builds = {f"build.{name}": _build(scope, name, table) for name, table in file.build.items()}
-    services = _all_services(scope, file)
+    services = _all_services(scope, file, builds)
     units: dict[str, Build | Service] = {**builds, **services}
     _check_needed_builds(scope, file, units)
     _check_cycles(scope, units)
@@ -174,7 +175,7 @@ def _outputs(scope: Scope, path: KeyPath, written: list[str]) -> tuple[str, ...]
     return tuple(dict.fromkeys(one for text in written for one in home.watched(scope.folder, where, text)))
 
 
-def _all_services(scope: Scope, file: WatchToml) -> dict[str, Service]:
+def _all_services(scope: Scope, file: WatchToml, builds: Mapping[str, Build]) -> dict[str, Service]:
     found: dict[str, Service] = {}
     for name, table in file.service.items():
         for service in _services(scope, name, table):
@@ -182,6 +183,7 @@ def _all_services(scope: Scope, file: WatchToml) -> dict[str, Service]:
                 message = f'-c makes a "{service.short}" of another service too; give this one another name'
                 scope.report(("service", service.short), message, on_key=True)
             found[service.name] = service
+            check_own_path(service, ("service", name), builds, scope.folder, scope.findings)
     return found
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from procwatch.core import messages as msg
+from procwatch.core import releases
 from procwatch.core.draft import STOPS_LIMIT, Draft
 from procwatch.core.model import Build, Release
 from procwatch.core.state import BuildState, is_disturbed
@@ -290,13 +291,14 @@ def _succeed(
     same = _take(draft, state, name, release) or (release is None and key is not None and key == state.key)
     _settle(draft, name, key=key, clean=True, failure=None)
     draft.set_build(name, failures=0)
+    unpinned = releases.unpin(draft, name)
     for user in draft.services_below(name):
         below = draft.services[user]
         if not same:
             draft.set_service(user, changed=joined(below.changed, state.run_paths))
         if below.problem:
             draft.set_service(user, news=True)  # the build may have made what was missing
-    stays = _running_below(draft, name) if same else ()
+    stays = tuple(user for user in _running_below(draft, name) if user not in unpinned) if same else ()
     words = ", ".join(f"{user} stays on run {draft.services[user].instance}" for user in stays)
     draft.actions.append(
         msg.Notice(

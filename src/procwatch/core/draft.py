@@ -16,7 +16,18 @@ from procwatch.core import messages as msg
 from procwatch.core import service as life
 from procwatch.core.graph import closure
 from procwatch.core.model import Build, Need, Project, Release, Releases, Service
-from procwatch.core.state import ALIVE, ASKED, DEFINITION, Basis, BuildState, Phase, Remembered, ServiceState, State
+from procwatch.core.state import (
+    ALIVE,
+    ASKED,
+    DEFINITION,
+    Basis,
+    BuildState,
+    Phase,
+    Remembered,
+    RememberedService,
+    ServiceState,
+    State,
+)  # fmt: skip
 
 # "one stopped three times in a row is let finish" (contract, Change).
 STOPS_LIMIT = 3
@@ -61,19 +72,27 @@ class Draft:
         """Have a service go on with its life; what is started for it is told from which releases."""
         service, before = self.project.services[name], self.services[name]
         after, actions = life.step(service, before, event, self.now_s)
+        after = replace(after, is_proven=True) if after.ready and not before.ready else after
         self.services[name] = after
         for action in actions:
             match action:
                 case msg.StartInstance():
-                    releases = self.releases_for(service, after.basis)
-                    self.set_service(name, releases=releases)
-                    self.actions.append(replace(action, releases=releases))
+                    self._launch(service)
+                    self.actions.append(replace(action, releases=self.services[name].releases))
                 case msg.RunHook(_, "pre_start"):
                     self.actions.append(replace(action, releases=self.releases_for(service, after.going_to)))
                 case msg.RunHook():
                     self.actions.append(replace(action, releases=before.releases))
                 case _:
                     self.actions.append(action)
+
+    def _launch(self, service: Service) -> None:
+        """Note what an instance is started from; what ran well before can be gone back to."""
+        state = self.services[service.name]
+        releases = self.releases_for(service, state.basis)
+        if releases != state.releases:
+            ran_well = (state.releases,) if state.is_proven and state.releases else ()
+            self.set_service(service.name, releases=releases, is_proven=False, history=(*state.history, *ran_well))
 
     def check(self, name: str) -> None:
         """Have the inputs of a unit read; what is known of them until the answer is old."""
@@ -104,7 +123,8 @@ class Draft:
     def _add(self, name: str) -> None:
         number, timer = self.state.numbers.get(name, (0, 0))
         if name in self.project.services:
-            self.services[name] = ServiceState(instance=number, timer=timer)
+            kept = self.state.before.get(name, RememberedService())
+            self.services[name] = ServiceState(instance=number, timer=timer, history=kept.history, pinned=kept.pinned)
         else:
             made = first_build(self.project.builds[name], self.state.absent.get(name))
             self.builds[name] = replace(made, timer=timer)
@@ -213,12 +233,9 @@ class Draft:
 
     def wanted_basis(self, service: Service, standings: dict[str, Standing]) -> Basis | None:
         """What it would be started with now; None while it cannot be, or a build that it needs is not fresh."""
-        state = self.services[service.name]
-        if (
-            state.digest is None
-            or state.problem
-            or self.worst((need.name for need in service.build_needs), standings) != "fresh"
-        ):
+        state, pinned = self.services[service.name], dict(self.services[service.name].pinned)
+        waits_for = [need.name for need in service.build_needs if need.name not in pinned]
+        if state.digest is None or state.problem or self.worst(waits_for, standings) != "fresh":
             return None
         return self.newest_basis(service)
 
@@ -227,7 +244,16 @@ class Draft:
         state = self.services[service.name]
         parts = [(DEFINITION, state.digest or "")]
         parts.extend((need.name, self.version(need) or "") for need in service.needs if need.restart)
-        return (*parts, (ASKED, str(state.asks)))
+        return self.pin(service, (*parts, (ASKED, str(state.asks))))
+
+    def pin(self, service: Service, basis: Basis) -> Basis:
+        """The basis, with the releases that the service has been taken back to."""
+        pinned, held = dict(self.services[service.name].pinned), dict[str, str]()
+        for need in service.build_needs if pinned else ():
+            for release in self.builds[need.name].releases:
+                if release.number == pinned.get(need.name):
+                    held[need.name] = content(release, need.uses or self.project.builds[need.name].outputs)
+        return tuple((source, held.get(source, value)) for source, value in basis)
 
     def earlier_basis(self, service: Service, standings: Mapping[str, Standing]) -> Basis | None:
         """For a first start while builds have failed: the newest good releases, if there are any of an earlier time."""
@@ -253,9 +279,9 @@ class Draft:
 
     def releases_for(self, service: Service, basis: Basis | None) -> Releases:
         """The releases that make up `basis`: the newest, or those in use as long as one of its builds is not fresh."""
-        wanted, used = dict(basis or ()), dict(self.services[service.name].releases)
-        if self.worst((need.name for need in service.build_needs), self.standings()) == "fresh":
-            used = {}
+        state, wanted = self.services[service.name], dict(basis or ())
+        is_fresh = self.worst((need.name for need in service.build_needs), self.standings()) == "fresh"
+        used = dict(state.pinned) if is_fresh else {**dict(state.releases), **dict(state.pinned)}
         found: list[tuple[str, int]] = []
         for need in service.build_needs:
             outputs, known = self.project.builds[need.name].outputs, self.builds[need.name].releases

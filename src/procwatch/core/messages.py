@@ -196,6 +196,14 @@ class BuildsAsked:
 
 
 @frozen
+class RollbackAsked:
+    """A user wants these services (full names) to run from releases of before; `to`: of this number."""
+
+    names: tuple[str, ...]
+    to: int | None = None
+
+
+@frozen
 class PauseAsked:
     """From now on changes of these units (full names) are only collected, or that is over."""
 
@@ -203,11 +211,11 @@ class PauseAsked:
     paused: bool
 
 
-Asked = ServicesAsked | BuildsAsked | PauseAsked
+Asked = ServicesAsked | BuildsAsked | RollbackAsked | PauseAsked
 Single = (
     Begun | FilesChanged | InputsChecked | BuildFinished | HookFinished | InstanceStarted | InstanceReady
     | InstanceNotReady | InstanceUnhealthy | InstanceLeaving | InstanceEnded | TimerFired | StopAsked
-    | ProjectChanged | ServicesAsked | BuildsAsked | PauseAsked
+    | ProjectChanged | ServicesAsked | BuildsAsked | RollbackAsked | PauseAsked
 )  # fmt: skip
 
 # What comes a hundredfold when a large project starts.
@@ -336,6 +344,15 @@ class Remember:
 
 
 @frozen
+class RememberService:
+    """Keep for the next start which releases a service can go back to (`history`), and has gone back to (`pinned`)."""
+
+    name: str
+    history: tuple[Releases, ...]
+    pinned: Releases
+
+
+@frozen
 class TakeRelease:
     """The release that the last run has made counts: it is the current one."""
 
@@ -389,6 +406,6 @@ class Notice:
 
 Effect = (
     CheckInputs | StartBuild | StopBuild | RunHook | StopHook | StartInstance | StopInstance | SignalInstance
-    | SetTimer | Remember | TakeRelease | DropReleases | End
+    | SetTimer | Remember | RememberService | TakeRelease | DropReleases | End
 )  # fmt: skip
 Action = Effect | Notice

@@ -224,6 +224,12 @@ class Build(Unit):
     keep: int = 3
     home: str = ""
 
+    @property
+    def release_variable(self) -> str:
+        """The variable that tells whoever needs it where its outputs are (contract, "What every command is given")."""
+        word = "".join(char if char.isascii() and char.isalnum() else "_" for char in self.short)
+        return f"PROCWATCH_RELEASE_{word.upper()}"
+
 
 @frozen
 class Service(Unit):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from procwatch.core import builds
+from procwatch.core import builds, releases
 from procwatch.core import messages as msg
 from procwatch.core.draft import Draft
 from procwatch.core.model import Build, Project, Service, definition
@@ -73,6 +73,7 @@ def note(draft: Draft, event: msg.ProjectChanged) -> None:
         _take_back(draft, name)
     wanted = [name for name in event.names if name not in draft.state.excepted]
     draft.join((*wanted, *(name for name in new.units if name in draft.builds or name in draft.services)))
+    releases.forget_what_is_gone(draft)
     told = difference(current, new)
     names = (*told.changed, *told.added, *told.removed)
     draft.actions.append(msg.Notice("config_reloaded", effect=told.words, names=names))

@@ -69,8 +69,10 @@ class ServiceState:
     touches of its own `watch`, and restarts that a user asked for. `wanted`: nobody has stopped it by hand. `due`: it
     is to be started, or restarted, with or without anything new. `changed`: paths that the next instance will be
     started for; `cause`: those that this one was, and `why` in words. `problem`: why no instance could be started now,
-    in words. `leaving_s`: when the instance said that it ends by itself. `fault`: why it is failing. `releases`: those
-    that the newest instance was started from.
+    in words. `leaving_s`: when the instance said that it ends by itself. `fault`: why it is failing.
+
+    `releases`: those that the newest instance was started from; `is_proven`: one that was started from them has become
+    ready. `history`: those before, of which that is true. `pinned`: those that it has been taken back to.
     """
 
     phase: Phase = Phase.STOPPED
@@ -99,6 +101,9 @@ class ServiceState:
     crashes: int = 0
     timer: int = 0
     releases: Releases = ()
+    is_proven: bool = False
+    history: tuple[Releases, ...] = ()
+    pinned: Releases = ()
 
 
 Activity = Literal["idle", "running", "verifying", "stopping"]
@@ -186,11 +191,20 @@ class Remembered:
 
 
 @frozen
+class RememberedService:
+    """What an earlier supervisor left about a service: `history` and `pinned` as in ServiceState."""
+
+    history: tuple[Releases, ...] = ()
+    pinned: Releases = ()
+
+
+@frozen
 class State:
     """Everything. Only the builds and services that take part have an entry; `checks` numbers the checks.
 
-    `absent`: what an earlier supervisor left of the builds that do not take part. `paused`: units whose changes are
-    only collected. `excepted`: units that are not to take part though others need them, for which they count as there.
+    `absent`: what an earlier supervisor left of the builds that do not take part; `before`: what it left of services.
+    `paused`: units whose changes are only collected. `excepted`: units that are not to take part though others need
+    them, for which they count as there.
     `removed`: units that the configuration has no more, until they have ended; `numbers`: of those that are forgotten
     by now, the last run or instance, and the last timer. `watching`: files are watched, so that something can always
     still happen. `exit_code`: None until a stop was asked for, then what procwatch is to end with.
@@ -199,6 +213,7 @@ class State:
     builds: Mapping[str, BuildState]
     services: Mapping[str, ServiceState]
     absent: Mapping[str, Remembered] = field(default_factory=dict)
+    before: Mapping[str, RememberedService] = field(default_factory=dict)
     paused: frozenset[str] = frozenset()
     excepted: frozenset[str] = frozenset()
     removed: frozenset[str] = frozenset()

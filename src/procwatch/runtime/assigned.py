@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,8 +12,6 @@ from procwatch.runtime.store import Store
 
 # "cut at 64 KiB"; at a whole line, so that no path is half there.
 CHANGED_MAX_BYTES = 64 * 1024
-# What is no part of a variable's name.
-_NO_WORD = re.compile(r"[^A-Za-z0-9_]")
 
 
 @frozen
@@ -59,7 +56,7 @@ class Assigner:
         return {**found, **result(occasion.exit, occasion.duration_s)}
 
     def service(self, service: Service, instance: int, releases: Mapping[str, Path] | None = None) -> dict[str, str]:
-        """For an instance of a service, and for the command of its `ready.run`. `releases`: short name -> folder."""
+        """For an instance of a service, and for the command of its `ready.run`. `releases`: variable -> folder."""
         found = {**self.common(service.name, instance), "PROCWATCH_REPLICA": "1"}
         port = service.port if service.port is not None else service.given_port
         if port is not None:
@@ -68,8 +65,8 @@ class Assigner:
 
 
 def release_variables(releases: Mapping[str, Path]) -> dict[str, str]:
-    """Where the outputs of builds are, by the builds' short names."""
-    found = {f"PROCWATCH_RELEASE_{_NO_WORD.sub('_', name).upper()}": str(folder) for name, folder in releases.items()}
+    """The same, and where there is just one also without a name."""
+    found = {name: str(folder) for name, folder in releases.items()}
     if len(releases) == 1:
         found["PROCWATCH_RELEASE"] = str(*releases.values())
     return found

@@ -206,6 +206,8 @@ class Engine:
                 asyncio.get_running_loop().call_later(delay_s, self.tell, msg.TimerFired(name, timer))
             case msg.Remember():
                 self._parts.store.remember(action)
+            case msg.RememberService():
+                self._parts.store.remember_service(action)
             case msg.TakeRelease(name, number):
                 self._parts.releases.take(name, number)
             case msg.DropReleases(name, numbers):

@@ -87,10 +87,10 @@ class ReleaseStore:
         return self._folder / build.short / (_CURRENT if number is None else str(number)) / build.home
 
     def folders(self, project: Project, names: tuple[str, ...], releases: Releases) -> dict[str, Path]:
-        """Of those of these builds (full names) that have outputs, by short names: where they are."""
+        """Where the outputs of these builds (full names) are, as far as they have any, by their variables."""
         numbers = dict(releases)
         builds = (project.builds[name] for name in names)
-        return {build.short: self.folder_of(build, numbers.get(build.name)) for build in builds if build.outputs}
+        return {one.release_variable: self.folder_of(one, numbers.get(one.name)) for one in builds if one.outputs}
 
     async def make(self, build: Build) -> Succeeded | Failed:
         """Copy the outputs of a run that has succeeded. When cancelled, CancelledError comes when nothing is left."""
