@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -13,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from procwatch.core.messages import Succeeded
+from procwatch.core.model import Build, Release
+from procwatch.runtime.releases import ReleaseStore
 from tests.behaviour.conftest import Start
 from tests.rig.live import Live, clean_environment, write
 
@@ -416,3 +420,58 @@ def test_a_release_that_ends_at_once_goes_back_by_itself(project: Path, start: S
     live.wait("service_ready", times=2)
     assert live.seen("service_crashed")[0]["exit_code"] == 3
     assert started(project) == ["one app/1", "one app/1"]
+
+
+# --- the store itself ------------------------------------------------------------------------------------------------
+
+
+def test_all_of_a_release_is_on_the_disk_before_it_has_its_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "out/deep/app", "app")
+    happened: list[str] = []
+    to_disk, rename = os.fsync, Path.rename
+
+    def name(path: Path) -> str:
+        return "/".join(path.relative_to(tmp_path / ".procwatch").parts[1:]) or "releases"
+
+    def fsync(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        if path != tmp_path / ".procwatch":
+            happened.append(f"sync {name(path)}")
+        to_disk(descriptor)
+
+    def renamed(path: Path, target: Path) -> Path:
+        happened.append(f"rename {name(path)} {target.name}")
+        return rename(path, target)
+
+    async def make() -> Release | None:
+        store = ReleaseStore(tmp_path, tmp_path / ".procwatch", lambda line: None)
+        outcome = await store.make(Build("build.app", run="true", outputs=("out",)))
+        assert isinstance(outcome, Succeeded)
+        store.take("build.app", 1)
+        return outcome.release
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "rename", renamed)
+    assert asyncio.run(make()) == Release(1, _digests(tmp_path))
+    assert happened == [
+        "sync releases", "sync app/1.new/out/deep/app", "sync app/1.new/out/deep", "sync app/1.new/out",
+        "sync app/1.new", "sync app/1.json.new", "rename app/1.json.new 1.json", "rename app/1.new 1", "sync app",
+        "rename app/current.new current",
+    ]  # fmt: skip
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """What was written of the first release."""
+    digests: dict[str, str] = json.loads((folder / ".procwatch/releases/app/1.json").read_text())["digests"]
+    return digests
+
+
+def test_what_a_run_leaves_running_is_ended_if_its_outputs_cannot_be_kept(project: Path, start: Start) -> None:
+    toml = '[build.app]\nrun = "sleep 1000 & echo $! > pid"\noutputs = ["out"]\nwatch = ["version"]\n'
+    write(project / "watch.toml", toml)
+    write(project / "version", "")
+    live = start()
+    live.wait("build_failed")
+    assert not Path(f"/proc/{(project / 'pid').read_text().strip()}").exists()

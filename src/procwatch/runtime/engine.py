@@ -265,11 +265,10 @@ class Engine:
         outcome: msg.Outcome
         try:
             steps = self._parts.surroundings.build_steps(build, action.run, action.changed) if not action.adopt else ()
+            keep = partial(self._parts.releases.make, build) if build.outputs else None
             outcome = await run_build(
-                steps, build.timeout_s, lambda step: self._outputs.of_step(build, step), self._parts.forest
+                steps, build.timeout_s, lambda step: self._outputs.of_step(build, step), self._parts.forest, keep
             )
-            if build.outputs and isinstance(outcome, msg.Succeeded):
-                outcome = await self._parts.releases.make(build)
         except asyncio.CancelledError:
             outcome = msg.Cancelled()
         except ProcwatchError as error:

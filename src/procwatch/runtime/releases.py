@@ -45,6 +45,7 @@ class ReleaseStore:
         self._folder = kept_in / "releases"
         self._report = report
         self._current: dict[str, Release] = {}
+        self._made: dict[str, Release] = {}
         self._last: dict[str, int] = {}
 
     # --- at the start ------------------------------------------------------------------------------------------------
@@ -100,7 +101,8 @@ class ReleaseStore:
         except RuntimeError:
             return _failed(NO_THREAD)
         try:
-            return Succeeded(await asyncio.shield(work))
+            self._made[build.name] = await asyncio.shield(work)
+            return Succeeded(self._made[build.name])
         except asyncio.CancelledError:
             stop.set()
             await asyncio.wait([work])
@@ -147,9 +149,8 @@ class ReleaseStore:
     def take(self, name: str, number: int) -> None:
         """This release counts: from one moment to the next `current` leads to it."""
         folder = self._folder / name.partition(".")[2]
-        release = _read_release(folder, number)
-        if release is not None:
-            self._current[name] = release
+        if self._made[name].number == number:
+            self._current[name] = self._made[name]
         draft = folder / f"{_CURRENT}{_MAKING}"
         try:
             draft.unlink(missing_ok=True)
