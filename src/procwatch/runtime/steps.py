@@ -85,7 +85,7 @@ class _Run:
         self._started: list[tuple[Process, Spec, Sink]] = []
 
     async def go(self, steps: tuple[Step, ...], keep: Keep | None) -> Succeeded | Failed:
-        """All steps up to the first that fails, whose tree and sink are left for `end`; then have what they made kept."""
+        """All steps up to the first that fails, whose tree and sink are left for `end`; then keep what they made."""
         for step in steps:
             self.step = step.name
             exit_ = await self._one(step)
