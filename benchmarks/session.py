@@ -95,7 +95,7 @@ def running(
     program = shutil.which(plan.command[0], path=search_path()) or plan.command[0]
     env = environment({_MARK: mark, "PYTHONPYCACHEPREFIX": str(around.bytecode)})
     # Errors are kept in the folder: the first thing to look at when a tool does nothing.
-    with _input(folder, plan) as stdin, (folder / "stderr").open("wb") as errors, _interrupts():
+    with _input(folder, plan) as stdin, (folder / "stderr").open("wb") as errors, _heard_signals():
         began_ns = around.clock()
         process = subprocess.Popen(
             (program, *plan.command[1:]), cwd=folder, env=env, stdin=stdin, stdout=stdout, stderr=errors,
@@ -109,19 +109,19 @@ def running(
 
 
 @contextmanager
-def _interrupts() -> Iterator[None]:
-    """Let what is started meanwhile hear Ctrl-C, although this program may have been told to ignore it.
+def _heard_signals() -> Iterator[None]:
+    """Let what is started meanwhile hear Ctrl-C and a hang-up, although this program may have been told to ignore them.
 
-    A shell makes its background jobs ignore it, every program below inherits that, and many tools then never end.
+    A shell makes its background jobs ignore SIGINT, nohup SIGHUP; all programs below inherit that, and many never end.
     """
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        yield
-        return
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a handler is not inherited, "ignore" is
+    ignored = [number for number in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, lambda *_: None)  # a handler is not inherited, "ignore" is
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in ignored:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _input(folder: Path, plan: Plan) -> IO[bytes]:

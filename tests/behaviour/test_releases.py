@@ -475,3 +475,30 @@ def test_what_a_run_leaves_running_is_ended_if_its_outputs_cannot_be_kept(projec
     live = start()
     live.wait("build_failed")
     assert not Path(f"/proc/{(project / 'pid').read_text().strip()}").exists()
+
+
+def test_with_overlap_the_old_instance_serves_on_from_its_own_release(project: Path, start: Start) -> None:
+    toml = TOML.replace('outputs = ["out"]', 'outputs = ["out"]\nkeep = 1')
+    toml += 'switch = "overlap"\nverify = "echo $PROCWATCH_RELEASE >> verified; test ! -e refuse"\n'
+    live = running(project, start, toml)
+    write(project / "refuse", "")
+    write(project / "version", "two\n")
+    refused = live.wait("verify_failed", "service.web")
+    assert refused["effect"] == "service.web stays on run 1"
+    live.until(lambda: numbers(project) == [1, 2], "the release that serves is not removed")
+    (project / "refuse").unlink()
+    write(project / "version", "three\n")
+    live.wait("service_switched")
+    live.stop()
+    assert started(project) == ["one app/1", "two app/2", "three app/3"]
+    assert [line.rpartition("/")[2] for line in (project / "verified").read_text().split()] == ["1", "2", "3"]
+    assert not live.seen("rolled_back")
+
+
+def test_with_replace_a_release_that_is_not_verified_goes_back(project: Path, start: Start) -> None:
+    live = running(project, start, TOML + 'verify = "! grep -q two $PROCWATCH_RELEASE/out/app"\n')
+    write(project / "version", "two\n")
+    told = live.wait("rolled_back", "service.web")
+    assert told["reason"] == "release 2 of build.app was not verified"
+    live.wait("service_ready", times=3)
+    assert started(project) == ["one app/1", "two app/2", "one app/1"]

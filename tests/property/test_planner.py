@@ -40,14 +40,16 @@ def projects(draw: st.DrawFn) -> Project:
         if services and linked:
             chosen.append(services[0].name + draw(st.sampled_from(["", "!"])))
         hooks = {"pre_start": ("true",)} if draw(st.booleans()) else {}
-        services.append(service(str(index), *chosen, hooks=hooks))
+        switch = draw(st.sampled_from(["replace", "overlap"]))
+        verify = draw(st.sampled_from([None, "true"]))
+        services.append(service(str(index), *chosen, hooks=hooks, switch=switch, verify=verify))
     return project(*builds, *services, jobs=draw(st.integers(1, 3)))
 
 
-def play(world: World, data: st.DataObject) -> None:  # noqa: C901 - one choice, a case a move
+def play(world: World, data: st.DataObject) -> None:
     """One thing happens: an edit, a touch, a crash or another trouble, or the end of something that is under way."""
     world.now_s += data.draw(st.sampled_from([0.0, 0.01, 0.5, 3.0]))
-    kinds = ["save", "touch", "happen", "happen", "happen", "together", "trouble", "trigger", "prepare", "mute", "ask"]
+    kinds = ["save", "touch", "happen", "happen", "happen", "together", "trouble", "trigger", "faults", "ask"]
     kind = data.draw(st.sampled_from(kinds))
     builds, services = sorted(world.state.builds), sorted(world.state.services)
     if kind == "save":
@@ -57,19 +59,18 @@ def play(world: World, data: st.DataObject) -> None:  # noqa: C901 - one choice,
         world.save(data.draw(st.sampled_from(builds)))
     elif kind == "trigger":
         world.touch_service(data.draw(st.sampled_from(services)))
-    elif kind == "prepare":
-        world.unprepared ^= {data.draw(st.sampled_from(services))}
+    elif kind == "faults":
+        faults = data.draw(st.sampled_from([world.unprepared, world.mute, world.wrong]))
+        faults ^= {data.draw(st.sampled_from(services))}
     elif kind == "ask":
         ask(world, data)
-    elif kind == "mute":
-        world.mute ^= {data.draw(st.sampled_from(services))}
     elif kind == "trouble" and world.instances:
         trouble(world, data.draw(st.sampled_from(sorted(world.instances))), data)
     elif kind in ("happen", "together") and world.pending:
         do = world.happen if kind == "happen" else world.together
         do(data.draw(st.integers(0, len(world.pending) - 1)))
     for name in sorted(world.instances):
-        if world.state.services[name].phase is not Phase.READY:
+        if world.state.services[name].phase not in {Phase.READY, Phase.VERIFYING}:
             world.sicken(name)  # which changes nothing
 
 
@@ -104,10 +105,15 @@ def begin(world: World, data: st.DataObject) -> None:
 
 def trouble(world: World, name: str, data: st.DataObject) -> None:
     """An instance ends by itself, says that it is about to, or is found ill, whatever is being done with it."""
-    match data.draw(st.sampled_from(["crash", "leave", "sicken"])):
+    state, code = world.state.services[name], data.draw(st.sampled_from([0, 1]))
+    unasked = {Phase.READY, Phase.STARTING, Phase.VERIFYING, Phase.SWITCHING, Phase.OVERLAPPING, Phase.LEAVING}
+    match data.draw(st.sampled_from(["crash", "crash candidate", "leave", "sicken"])):
         case "crash":
-            if world.state.services[name].phase in {Phase.READY, Phase.STARTING, Phase.SWITCHING, Phase.LEAVING}:
-                world.crash(name, code=data.draw(st.sampled_from([0, 1])))
+            if state.phase in unasked:
+                world.crash(name, code)
+        case "crash candidate":
+            if state.candidate is not None:
+                world.crash_candidate(name, code)
         case "leave":
             world.leave(name)
         case "sicken":
@@ -125,7 +131,7 @@ def test_after_any_history_and_a_repair_every_service_runs_the_newest_content(
     begin(world, data)
     for _ in range(data.draw(st.integers(0, 40))):
         play(world, data)
-    world.unprepared, world.mute = set(), set()
+    world.unprepared, world.mute, world.wrong = set(), set(), set()
     undo(world)
     world.settle()
     world.save(*world.state.builds, content=1)
@@ -140,6 +146,8 @@ def test_after_any_history_and_a_repair_every_service_runs_the_newest_content(
         newest = [launch for launch in world.launches if launch.name == name][-1]
         direct = {item.name for item in made.services[name].build_needs}
         assert {name: world.made(newest.built[name]) for name in direct} == dict.fromkeys(direct, 1)
+        assert world.instances[name] == newest.instance == state.instance
+    assert not world.beside
     assert world.at_rest
     assert not world.holds
 
@@ -182,6 +190,7 @@ def test_a_stop_at_any_moment_ends_everything_in_order_and_then_procwatch(made: 
             assert not users or world.state.services[gone].phase is not Phase.STOPPED
     assert world.ended == 130
     assert not world.instances
+    assert not world.beside
     assert not world.running
 
 
@@ -204,8 +213,10 @@ def test_what_is_older_or_of_nobody_changes_nothing(made: Project, data: st.Data
         old.append(msg.InstanceStarted(name, unit.instance - 1, 7))
         old.append(msg.InstanceReady(name, unit.instance - 1))
         old.append(msg.InstanceNotReady(name, unit.instance - 1, "no answer"))
-        old.append(msg.InstanceEnded(name, unit.instance - 1, exit_))
-        old.append(msg.HookFinished(name, unit.instance, exit_))
+        if unit.instance - 1 not in unit.others:
+            old.append(msg.InstanceEnded(name, unit.instance - 1, exit_))
+        if unit.phase is not Phase.VERIFYING:
+            old.append(msg.HookFinished(name, unit.instance, exit_))
         old.append(msg.TimerFired(name, unit.timer - 1))
         old.append(msg.InputsChecked(name, world.state.checks + 1, "digest"))
     for event in old:

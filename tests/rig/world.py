@@ -2,8 +2,9 @@
 
 Every build reads one imaginary file, `<name>.src`, whose content is a number; a run succeeds unless that number was in
 `broken` when it started, or, for a `fragile` build, one that it needs directly has the content BRITTLE. The `pre_start`
-of a service in `unprepared` fails, and an instance of one in `mute` is not ready by its deadline. The world checks the
-promises that must hold after every single plan.
+of a service in `unprepared` fails, an instance of one in `mute` is not ready by its deadline, and `verify` of one in
+`wrong` fails. `instances` has those in charge, `beside` the others. The world checks the promises that must hold after
+every single plan.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ BRITTLE = 2
 # What takes time, and what is told at once.
 Effect = (
     msg.CheckInputs | msg.StartBuild | msg.StopBuild | msg.RunHook | msg.StopHook | msg.StartInstance
-    | msg.StopInstance | msg.SignalInstance | msg.SetTimer
+    | msg.StopInstance | msg.SignalInstance | msg.TakeOver | msg.SetTimer
 )  # fmt: skip
 
 
@@ -79,11 +80,14 @@ class World:
     fragile: set[str] = field(default_factory=set)
     unprepared: set[str] = field(default_factory=set)
     mute: set[str] = field(default_factory=set)
+    wrong: set[str] = field(default_factory=set)
     built: dict[str, int] = field(default_factory=dict)
     result: dict[str, str] = field(default_factory=dict)
     pending: list[Effect] = field(default_factory=list)
     running: dict[str, tuple[int, int, float]] = field(default_factory=dict)
     instances: dict[str, int] = field(default_factory=dict)
+    beside: set[tuple[str, int]] = field(default_factory=set)
+    verified: set[tuple[str, int]] = field(default_factory=set)
     notices: list[msg.Notice] = field(default_factory=list)
     remembered: dict[str, msg.Remember] = field(default_factory=dict)
     sets: dict[str, msg.RememberService] = field(default_factory=dict)
@@ -96,7 +100,7 @@ class World:
     ended: int | None = None
     releases: dict[str, dict[int, int]] = field(default_factory=dict)
     current: dict[str, int] = field(default_factory=dict)
-    uses: dict[str, Releases] = field(default_factory=dict)
+    uses: dict[tuple[str, int], Releases] = field(default_factory=dict)
     alike: dict[int, int] = field(default_factory=dict)
     gathered: list[msg.Plentiful] | None = None
 
@@ -138,15 +142,31 @@ class World:
 
     def crash(self, name: str, code: int = 1) -> None:
         """The running instance ends by itself."""
-        instance = self.instances.pop(name)
+        self._crash(name, self.instances.pop(name), code)
+
+    def crash_candidate(self, name: str, code: int = 1) -> None:
+        """The instance that is to take over ends by itself."""
+        candidate = self.state.services[name].candidate
+        assert candidate is not None
+        self.beside.remove((name, candidate.instance))
+        before = self.instances[name]
+        self._crash(name, candidate.instance, code)
+        assert self.instances[name] == before, "the one in charge does not stay"
+
+    def _crash(self, name: str, instance: int, code: int) -> None:
         self.pending = [
             item for item in self.pending if getattr(item, "instance", None) != instance or item.name != name
         ]
         self.send(msg.InstanceEnded(name, instance, Exit(code, f"exit {code}")))
+        state = self.state.services.get(name)
+        if name not in self.instances and state is not None and (name, state.instance) in self.beside:
+            self.beside.remove((name, state.instance))
+            self.instances[name] = state.instance
 
     def sicken(self, name: str, *, ill_s: float = 0.0) -> None:
         """The health probe of the running instance has failed too often: one that is ready is stopped, once."""
-        before, is_ready = self.state, self.state.services[name].phase is Phase.READY and self.state.exit_code is None
+        before, phase = self.state, self.state.services[name].phase
+        is_ready = phase in {Phase.READY, Phase.VERIFYING} and self.state.exit_code is None
         self.send(msg.InstanceUnhealthy(name, self.instances[name], "health: no answer", ill_s))
         assert is_ready or self.state == before, f"{name} is stopped while it is {before.services[name].phase}"
         after = self.state.services[name]
@@ -180,13 +200,18 @@ class World:
             case msg.RunHook(name, "pre_start", instance):
                 code = int(name in self.unprepared)
                 self.send(msg.HookFinished(name, instance, Exit(code, f"exit {code}")))
+            case msg.RunHook(name, "verify", instance):
+                code = int(name in self.wrong)
+                self.verified |= set() if code else {(name, instance)}
+                self.send(msg.HookFinished(name, instance, Exit(code, f"exit {code}")))
             case msg.StartInstance() | msg.StopInstance() as effect:
                 self._instance(effect)
             case msg.SetTimer(name, timer):
                 self.send(msg.TimerFired(name, timer))
 
     def _instance(self, effect: msg.StartInstance | msg.StopInstance) -> None:
-        if self.instances.get(effect.name) != effect.instance:
+        who = (effect.name, effect.instance)
+        if self.instances.get(effect.name) != effect.instance and who not in self.beside:
             return
         if isinstance(effect, msg.StartInstance):
             self.send(msg.InstanceStarted(effect.name, effect.instance, 1000 + effect.instance))
@@ -194,7 +219,9 @@ class World:
             late = msg.InstanceNotReady(effect.name, effect.instance, "no answer")
             self.send(late if effect.name in self.mute else verdict)
         else:
-            del self.instances[effect.name]
+            self.beside.discard(who)
+            if self.instances.get(effect.name) == effect.instance:
+                del self.instances[effect.name]
             self.send(msg.InstanceEnded(effect.name, effect.instance, Exit(143, "killed by SIGTERM")))
 
     def together(self, count: int) -> None:
@@ -252,19 +279,11 @@ class World:
             case msg.Remember():
                 self.remembered[action.name] = action
                 return
-            case msg.RememberService():
-                self.sets[action.name] = action
-                return
             case msg.End(code):
                 self.ended = code
                 return
-            case msg.TakeRelease(name, number):
-                assert number in self.releases[name]
-                assert number > self.current.get(name, 0)
-                self.current[name] = number
-                return
-            case msg.DropReleases(name, numbers):
-                self._may_drop(name, numbers)
+            case msg.RememberService() | msg.TakeRelease() | msg.DropReleases():
+                self._keep(action)
                 return
             case msg.StartBuild(name, run):
                 self._may_start(name)
@@ -273,8 +292,12 @@ class World:
                 self.ran_as[name] = self.defined(name)
             case msg.StartInstance():
                 self._may_launch(action)
-            case msg.StopInstance(name):
-                self.retiring.add(name)
+            case msg.StopInstance(name, instance):
+                if self.instances.get(name) == instance:
+                    self.retiring.add(name)
+            case msg.TakeOver(name, instance):
+                self._take_over(name, instance)
+                return
         self.pending.append(action)
 
     def _checked(self, name: str, check: int) -> None:
@@ -318,12 +341,23 @@ class World:
         """What outputs hold that were made from this content."""
         return self.alike.get(content, content)
 
+    def _keep(self, action: msg.RememberService | msg.TakeRelease | msg.DropReleases) -> None:
+        match action:
+            case msg.RememberService(name):
+                self.sets[name] = action
+            case msg.TakeRelease(name, number):
+                assert number in self.releases[name]
+                assert number > self.current.get(name, 0)
+                self.current[name] = number
+            case msg.DropReleases(name, numbers):
+                self._may_drop(name, numbers)
+
     def _may_drop(self, name: str, numbers: tuple[int, ...]) -> None:
         """Nobody runs from what is removed."""
         for number in numbers:
             assert number in self.releases[name], f"release {number} of {name} is removed twice"
             del self.releases[name][number]
-            for user in self.instances:
+            for user in (*self.instances.items(), *self.beside):
                 assert (name, number) not in self.uses[user], f"{user} runs from release {number} of {name}"
 
     def _is_on_brittle_ground(self, name: str) -> bool:
@@ -372,16 +406,31 @@ class World:
             assert lock is None or self.project.builds[other].lock != lock, f"{name} and {other} hold one lock"
         assert len(self.running) < self.project.jobs, "more runs than jobs"
 
+    def _take_over(self, name: str, instance: int) -> None:
+        """Only what has been verified serves, unless nothing else can; the one before is still there."""
+        if (name, instance) in self.beside:
+            assert name in self.instances, f"{name} has no instance in charge to take over from"
+            self.beside.remove((name, instance))
+            self.beside.add((name, self.instances[name]))
+            self.instances[name] = instance
+        assert self.instances[name] == instance, f"{name}: an instance takes over that is not there"
+        state, service = self.state.services[name], self.project.services[name]
+        is_sure = service.verify is None or service.switch != "overlap" or state.verified == state.basis
+        assert is_sure, f"{name} serves unverified"
+
     def _may_launch(self, action: msg.StartInstance) -> None:
-        """One instance at a time; none while a build that it needs runs; a new basis only from succeeded builds."""
+        """One in charge, one beside it; none while a build that it needs runs; a new basis only from succeeded ones."""
         name, instance = action.name, action.instance
-        assert name not in self.instances, f"{name} has two instances"
+        others = [number for other, number in self.beside if other == name]
+        assert (name in self.instances) == action.beside, f"{name} has two instances"
+        assert len(others) <= (not action.beside), f"{name} has too many instances"
         assert self.state.exit_code is None, f"{name} is started although everything is to stop"
         built = {other: self.built.get(other, -1) for other in self._needed(name)}
         built |= {other: self.releases[other][number] for other, number in action.releases}
         for other, number in action.releases:
             assert number <= self.current[other], f"{name} is started from a release of {other} that does not count"
-        basis = self.state.services[name].basis
+        candidate = self.state.services[name].candidate
+        basis = candidate.basis if candidate is not None else self.state.services[name].basis
         before = [item.basis for item in self.launches if item.name == name]
         moved = (not before or before[-1] != basis) and not is_disturbed(basis)
         for other in self._in_place(name):
@@ -396,9 +445,12 @@ class World:
             assert is_there or is_excused, f"{name} starts without {item.name}"
         with_outputs = {other for other in self._direct(name) if self.project.builds[other].outputs}
         assert with_outputs == {other for other, _ in action.releases}
-        self.uses[name] = action.releases
-        self.retiring.discard(name)
-        self.instances[name] = instance
+        self.uses[name, instance] = action.releases
+        if action.beside:
+            self.beside.add((name, instance))
+        else:
+            self.retiring.discard(name)
+            self.instances[name] = instance
         started_as = self.ran_as[name] if action.again else self.defined(name)
         assert dict(basis or ())[DEFINITION].endswith(f"@{started_as}"), f"{name} is not started as its basis says"
         assert name not in self.state.removed, f"{name} is started although it has been removed"

@@ -92,7 +92,7 @@ def test_a_restart_whose_pre_start_fails_leaves_what_runs_and_says_so() -> None:
     world.unprepared = {"service.web"}
     asked = Asked(world, "restart", "service.web")
     world.settle()
-    assert asked.stands == ("failed", "stays on run 1: pre_start failed")
+    assert asked.stands == ("failed", "stays on run 1: pre_start failed (exit 1)")
     assert world.instances == {"service.web": 1}
 
 

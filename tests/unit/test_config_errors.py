@@ -134,7 +134,6 @@ def test_the_contract_s_example(tmp_path: Path) -> None:
         ("listen = []", '"listen" is not supported yet'),
         ("proxy = 'x'", '"proxy" is not supported yet'),
         ("replicas = 1", '"replicas" is not supported yet'),
-        ("verify = 'x'", '"verify" is not supported yet'),
         (
             "health = { tcp = true }",
             'health.tcp has no port to ask; add "port", or write an address such as "127.0.0.1',
@@ -155,8 +154,7 @@ def test_the_contract_s_example(tmp_path: Path) -> None:
         ("health = true", "health must be a table, not true"),
         ("limits = {}", '"limits" is not supported yet'),
         ("tty = 'yes'", 'tty must be true or false, not "yes"'),
-        ("switch = 'overlap'", 'switch = "overlap" is not supported yet'),
-        ("switch = 'x'", 'switch must be "replace" or "signal", not "x"'),
+        ("switch = 'x'", 'switch must be "replace", "overlap" or "signal", not "x"'),
         ("log = { file = 'yes' }", "log.file must be true or false"),
         ("log = { max_size = '10MB' }", "log.max_size must be a size such as 65536 (bytes)"),
         ("log = { max_size = 1 }", "log.max_size must be a size from 4KiB to 1024GiB"),
@@ -518,3 +516,12 @@ def test_from_a_folder_below_the_file_is_named_so_that_it_can_be_opened(tmp_path
     with pytest.raises(ConfigError) as caught:
         load(below, environ={})
     assert str(caught.value).startswith('../../watch.toml:1:1: service "a": has no "run"')
+
+
+def test_two_instances_cannot_open_the_same_port(tmp_path: Path) -> None:
+    (only,) = found(tmp_path, "[service.web]\nrun = 'x'\nport = 1234\nswitch = 'overlap'\n")
+    assert only.message == (
+        'service "web": switch = "overlap" starts a second instance, which cannot open the same port; use "replace"'
+    )
+    assert only.location is not None
+    assert (only.location.line, only.location.column) == (4, 10)

@@ -129,7 +129,7 @@ def test_the_json_schema_is_one() -> None:
         ({"build": {"a": {"run": [""]}}}, False),
         ({"service": {"web": {"run": "x", "wacth": []}}}, False),
         ({"service": {"web": {"run": "x", "listen": []}}}, False),
-        ({"service": {"web": {"run": "x", "switch": "overlap"}}}, False),
+        ({"service": {"web": {"run": "x", "switch": "sideways"}}}, False),
         ({"service": {"web": {"run": "x", "port": 0}}}, False),
         ({"service": {"web": {"run": "x", "ready": {"deadline": "5 s"}}}}, False),
         ({"service": {"web": {"run": []}}}, False),

@@ -336,3 +336,47 @@ def test_the_next_procwatch_knows_what_ran_before_and_what_was_gone_back_to() ->
     assert used(world) == {"build.app": 3}
     back(world)
     assert used(world) == {"build.app": 1}
+
+
+# --- beside one another ----------------------------------------------------------------------------------------------
+
+
+def test_with_overlap_each_instance_has_its_own_release_which_stays_as_long_as_it_runs() -> None:
+    world = running(app(keep=1), service("web", "build.app", switch="overlap", hooks={"post_stop": ("x",)}))
+    world.save("build.app", content=1)
+    while not world.beside:
+        world.happen(0)
+    state = world.state.services["service.web"]
+    assert (state.releases, dict(state.beside)) == ((("build.app", 1),), {2: (("build.app", 2),)})
+    world.settle()
+    state = world.state.services["service.web"]
+    assert (state.releases, dict(state.beside)) == ((("build.app", 2),), {})
+    assert state.history == ((("build.app", 1),),)
+    back(world)
+    assert used(world) == {"build.app": 1}
+
+
+def test_a_candidate_that_is_no_good_moves_nothing_and_goes_nowhere_back() -> None:
+    world = running(app(), service("web", "build.app", switch="overlap"))
+    world.mute = {"service.web"}
+    save(world, 1)
+    state = world.state.services["service.web"]
+    assert (state.releases, state.pinned, dict(state.beside)) == ((("build.app", 1),), (), {})
+    assert not world.told("rolled_back")
+    world.mute = set()
+    save(world, 2)
+    assert used(world) == {"build.app": 3}
+    back(world)
+    assert used(world) == {"build.app": 1}, "the second has never served"
+
+
+def test_with_replace_a_release_that_is_not_verified_goes_back() -> None:
+    world = running(app(), service("web", "build.app", switch="replace", verify="smoke"))
+    world.wrong = {"service.web"}
+    save(world, 1)
+    assert world.told("rolled_back")[-1].reason == "release 2 of build.app was not verified"
+    world.wrong = set()
+    world.settle()
+    assert used(world) == {"build.app": 1}
+    save(world, 2)
+    assert used(world) == {"build.app": 3}

@@ -317,9 +317,13 @@ class ServiceTable(UnitTable):
     health: HealthTable | None = key(
         "What it is asked again and again while it is ready; if that fails it is restarted."
     )
-    switch: Annotated[Literal["replace", "signal"], OneOf(later=("overlap",))] = key(
-        'How it gets a new version: "replace" stops it and starts it, "signal" sends `reload_signal`.',
+    switch: Annotated[Literal["replace", "overlap", "signal"], OneOf()] = key(
+        'How it gets a new version: "replace" stops it and starts it, "overlap" starts the new one beside the old one, '
+        'which is stopped when the new one is ready and `verify` has passed, "signal" sends `reload_signal`.',
         default="replace",
+    )
+    verify: Command | None = key(
+        "A command that tests an instance when it is ready, before it takes over; it has 10 minutes."
     )
     reload_signal: Signal = key('What `switch = "signal"` sends.', default="SIGHUP")
     restart: RestartTable = key("What follows when it ends by itself.", default=RestartTable())
@@ -340,7 +344,6 @@ class ServiceTable(UnitTable):
     listen: Later = later("Sockets that procwatch opens and hands over.")
     proxy: Later = later("A port that procwatch owns and forwards from.")
     replicas: Later = later("How many instances run side by side.")
-    verify: Later = later("A command that tests the new instance before it takes over.")
     limits: Later = later("Memory and processor limits.")
 
 

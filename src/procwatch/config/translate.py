@@ -223,7 +223,8 @@ def _service(
         ready=_ready(scope, path, table, table.port or given_port),
         timing=_timing(table.ready),
         health=_health(scope, path, table, table.port or given_port),
-        switch=table.switch,
+        verify=table.verify,
+        switch=_switch(scope, path, table),
         reload_signal=table.reload_signal,
         restart=RestartPolicy(
             table.restart.policy, table.restart.min_delay, table.restart.max_delay, table.restart.stable
@@ -232,6 +233,13 @@ def _service(
         tty=table.tty,
         autostart=table.autostart,
     )
+
+
+def _switch(scope: Scope, path: KeyPath, table: ServiceTable) -> Literal["replace", "overlap", "signal"]:
+    if table.switch == "overlap" and table.port is not None:
+        message = 'switch = "overlap" starts a second instance, which cannot open the same port; use "replace"'
+        scope.report((*path, "switch"), message)
+    return table.switch
 
 
 def _stdin(scope: Scope, path: KeyPath, table: ServiceTable) -> Literal["null", "open"]:

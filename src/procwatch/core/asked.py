@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from procwatch.core import builds, releases
+from procwatch.core import builds, life, releases
 from procwatch.core import messages as msg
-from procwatch.core import service as life
 from procwatch.core.draft import Draft
 from procwatch.core.model import Service
 from procwatch.core.state import ALIVE, Phase

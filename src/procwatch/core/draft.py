@@ -13,7 +13,7 @@ from hashlib import blake2b
 from typing import Any, Literal
 
 from procwatch.core import messages as msg
-from procwatch.core import service as life
+from procwatch.core import overlap
 from procwatch.core.graph import closure
 from procwatch.core.model import Build, Need, Project, Release, Releases, Service
 from procwatch.core.state import (
@@ -35,7 +35,11 @@ STOPS_LIMIT = 3
 # fresh: last succeeded at the wanted key; busy: that may change without anybody's help; failed: not before an edit.
 Standing = Literal["fresh", "busy", "failed"]
 
-_IN_MOTION = frozenset({Phase.PREPARING, Phase.SWITCHING, Phase.RETIRING, Phase.FAILING, Phase.STOPPING})
+_IN_MOTION = frozenset({
+    Phase.PREPARING, Phase.SWITCHING, Phase.OVERLAPPING, Phase.VERIFYING, Phase.RETIRING, Phase.FAILING, Phase.STOPPING,
+})  # fmt: skip
+# While what is to follow is made ready beside an instance, that one stands as it stood before.
+_BESIDE = frozenset({Phase.SWITCHING, Phase.OVERLAPPING})
 
 
 class Draft:
@@ -68,31 +72,52 @@ class Draft:
         """Replace fields of one service's state."""
         self.services[name] = replace(self.services[name], **changes)
 
-    def step(self, name: str, event: life.ServiceEvent) -> None:
+    def step(self, name: str, event: overlap.OverlapEvent) -> None:
         """Have a service go on with its life; what is started for it is told from which releases."""
         service, before = self.project.services[name], self.services[name]
-        after, actions = life.step(service, before, event, self.now_s)
-        after = replace(after, is_proven=True) if after.ready and not before.ready else after
+        after, actions = overlap.step(service, before, event, self.now_s)
         self.services[name] = after
         for action in actions:
+            if isinstance(action, msg.StartInstance):
+                self._started_from(service, action)
+        self._note_charge(service, before)
+        for action in actions:
             match action:
-                case msg.StartInstance():
-                    self._launch(service)
-                    self.actions.append(replace(action, releases=self.services[name].releases))
-                case msg.RunHook(_, "pre_start"):
-                    self.actions.append(replace(action, releases=self.releases_for(service, after.going_to)))
-                case msg.RunHook():
-                    self.actions.append(replace(action, releases=before.releases))
+                case msg.StartInstance() | msg.RunHook():
+                    self.actions.append(replace(action, releases=self._releases_of(service, before, action)))
                 case _:
                     self.actions.append(action)
 
-    def _launch(self, service: Service) -> None:
-        """Note what an instance is started from; what ran well before can be gone back to."""
+    def _started_from(self, service: Service, action: msg.StartInstance) -> None:
+        """Note which releases an instance is started from."""
         state = self.services[service.name]
-        releases = self.releases_for(service, state.basis)
+        basis = state.candidate.basis if action.beside and state.candidate else state.basis
+        beside = {**state.beside, action.instance: self.releases_for(service, basis)}
+        self.set_service(service.name, beside=beside)
+
+    def _note_charge(self, service: Service, before: ServiceState) -> None:
+        """Another instance may be in charge: what has served well before can be gone back to."""
+        state = self.services[service.name]
+        is_other, beside = state.instance != before.instance, dict(state.beside)
+        if is_other:
+            beside[before.instance] = state.releases
+        releases = beside.pop(state.instance, state.releases)
         if releases != state.releases:
-            ran_well = (state.releases,) if state.is_proven and state.releases else ()
-            self.set_service(service.name, releases=releases, is_proven=False, history=(*state.history, *ran_well))
+            proven = (state.releases,) if state.is_proven and state.releases else ()
+            self.set_service(service.name, releases=releases, is_proven=False, history=(*state.history, *proven))
+        if state.ready and not state.unverified and (is_other or not before.ready):
+            self.set_service(service.name, is_proven=True)
+        there = state.others | ({state.candidate.instance} if state.candidate else set())
+        self.set_service(service.name, beside={number: beside[number] for number in beside if number in there})
+
+    def _releases_of(self, service: Service, before: ServiceState, action: msg.StartInstance | msg.RunHook) -> Releases:
+        """The releases of the instance that an action is about."""
+        state = self.services[service.name]
+        if isinstance(action, msg.RunHook) and action.hook == "pre_start":
+            return self.releases_for(service, state.going_to)
+        number = action.run if isinstance(action, msg.RunHook) else action.instance
+        known = {before.instance: before.releases, **before.beside, **state.beside, state.instance: state.releases}
+        return known.get(number, state.releases)
 
     def check(self, name: str) -> None:
         """Have the inputs of a unit read; what is known of them until the answer is old."""
@@ -124,7 +149,9 @@ class Draft:
         number, timer = self.state.numbers.get(name, (0, 0))
         if name in self.project.services:
             kept = self.state.before.get(name, RememberedService())
-            self.services[name] = ServiceState(instance=number, timer=timer, history=kept.history, pinned=kept.pinned)
+            self.services[name] = ServiceState(
+                instance=number, newest=number, timer=timer, history=kept.history, pinned=kept.pinned
+            )
         else:
             made = first_build(self.project.builds[name], self.state.absent.get(name))
             self.builds[name] = replace(made, timer=timer)
@@ -311,8 +338,8 @@ class Draft:
         state = self.services.get(need.name)
         if state is None or not state.wanted:  # excepted, or stopped by hand
             return None
-        enough = {Phase.READY} if need.until == "ready" else {Phase.READY, Phase.STARTING}
-        serves = state.phase in enough or (state.phase is Phase.SWITCHING and (state.ready or need.until == "started"))
+        enough = {Phase.READY} if need.until == "ready" else {Phase.READY, Phase.STARTING, Phase.VERIFYING}
+        serves = state.phase in enough or (state.phase in _BESIDE and (state.ready or need.until == "started"))
         if serves and not (settled and self.is_moving(self.project.services[need.name], standings)):
             return None
         if state.phase in {Phase.BACKOFF, Phase.FAILED} or (state.phase is Phase.STOPPED and not state.due):
@@ -323,7 +350,7 @@ class Draft:
         """Whether anything of this unit runs."""
         if name in self.builds:
             return self.builds[name].activity in {"running", "stopping"}
-        return self.services[name].phase in ALIVE
+        return self.services[name].phase in ALIVE or bool(self.services[name].others)
 
 
 def needs_without(project: Project, excepted: frozenset[str]) -> dict[str, tuple[str, ...]]:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from procwatch.core import life
 from procwatch.core import messages as msg
-from procwatch.core import service as life
 from procwatch.core.draft import Draft
 from procwatch.core.state import ALIVE, Phase
 
@@ -18,7 +18,7 @@ def at_rest(draft: Draft) -> bool:
     if any(state.check or state.activity != "idle" or state.pause == "on" for state in draft.builds.values()):
         return False
     moving = ALIVE - {Phase.READY}
-    return not any(state.check or state.phase in moving for state in draft.services.values())
+    return not any(state.check or state.phase in moving or state.others for state in draft.services.values())
 
 
 def end_by_itself(draft: Draft) -> None:

@@ -87,7 +87,7 @@ class BuildFinished:
 
 @frozen
 class HookFinished:
-    """The `pre_start` hooks for an instance have ended; `exit` is of the first that failed, else of the last."""
+    """The `pre_start` hooks for an instance, or its `verify`, have ended; `exit` is of the first that failed, or 0."""
 
     name: str
     instance: int
@@ -265,7 +265,7 @@ class StopBuild:
 
 @frozen
 class RunHook:
-    """Run the commands of a hook. `pre_start` is answered by `HookFinished`; the others are only told of.
+    """Run the commands of a hook. `pre_start` and `verify` are answered by `HookFinished`, the others not at all.
 
     `releases`: of the instance that it is about.
     """
@@ -281,7 +281,7 @@ class RunHook:
 
 @frozen
 class StopHook:
-    """Stop the `pre_start` hooks that run for this unit; nothing answers."""
+    """Stop the `pre_start` or the `verify` that runs for this unit; nothing answers."""
 
     name: str
 
@@ -291,24 +291,38 @@ class StartInstance:
     """Start a service; answered by `InstanceStarted`, `InstanceReady` or `InstanceNotReady`, then `InstanceEnded`.
 
     Between the last two there may be `InstanceUnhealthy`, and anywhere `InstanceLeaving`. `again`: with the definition
-    of the instance before, as the builds that its present one is to be used with are not there yet. `releases`: of the
-    builds with outputs that it needs.
+    of the instance before, as the builds that its present one is to be used with are not there yet. `beside`: the one
+    in charge serves on. `releases`: of the builds with outputs that it needs.
     """
 
     name: str
     instance: int
     changed: tuple[str, ...] = ()
     again: bool = False
+    beside: bool = False
     releases: Releases = ()
 
 
 @frozen
+class TakeOver:
+    """From now on new clients are this instance's; nothing answers."""
+
+    name: str
+    instance: int
+
+
+@frozen
 class StopInstance:
-    """`pre_stop`, the stop signal, the grace, the kill, `post_stop`; answered by `InstanceEnded`."""
+    """`pre_stop`, the stop signal, the grace, the kill, `post_stop`; answered by `InstanceEnded`.
+
+    `drain`: before the signal its clients are let finish what they have begun, within the grace. Asked for again
+    without it, they are not waited for any more.
+    """
 
     name: str
     instance: int
     changed: tuple[str, ...] = ()
+    drain: bool = False
 
 
 @frozen
@@ -406,6 +420,6 @@ class Notice:
 
 Effect = (
     CheckInputs | StartBuild | StopBuild | RunHook | StopHook | StartInstance | StopInstance | SignalInstance
-    | SetTimer | Remember | RememberService | TakeRelease | DropReleases | End
+    | TakeOver | SetTimer | Remember | RememberService | TakeRelease | DropReleases | End
 )  # fmt: skip
 Action = Effect | Notice

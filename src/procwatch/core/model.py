@@ -244,7 +244,8 @@ class Service(Unit):
     ready: Probe = DEFAULT_READY
     timing: ProbeTiming = ProbeTiming()
     health: Health | None = None
-    switch: Literal["replace", "signal"] = "replace"
+    verify: Command | None = None
+    switch: Literal["replace", "overlap", "signal"] = "replace"
     reload_signal: str = "SIGHUP"
     restart: RestartPolicy = RestartPolicy()
     stdin: Literal["null", "open"] = "null"

@@ -10,12 +10,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from procwatch.core import asked, builds, ending, graph, releases, reload
+from procwatch.core import asked, builds, ending, graph, life, releases, reload
 from procwatch.core import messages as msg
-from procwatch.core import service as life
 from procwatch.core.draft import STOPS_LIMIT, Draft, Standing, needs_without
 from procwatch.core.model import Build, Project, Service
-from procwatch.core.state import ALIVE, ASKED, DISTURBED, Basis, Phase, Remembered, RememberedService, State
+from procwatch.core.state import (
+    ALIVE,
+    ASKED,
+    DISTURBED,
+    Basis,
+    Phase,
+    Remembered,
+    RememberedService,
+    ServiceState,
+    State,
+)  # fmt: skip
 from procwatch.frozen import frozen
 
 # For which a service would be stopped, or started, at once.
@@ -131,7 +140,9 @@ def _note_service(draft: Draft, name: str, event: life.ServiceEvent) -> None:
 def _note_end(draft: Draft, name: str) -> None:
     """What comes after the end of the newest instance is not decided by the service alone."""
     state = draft.services[name]
-    if draft.state.exit_code is not None:
+    if state.phase is Phase.OVERLAPPING and (draft.state.exit_code is not None or name in draft.state.removed):
+        draft.step(name, life.Stop())  # its candidate as well
+    elif draft.state.exit_code is not None:
         # All is being stopped: one that ends before it is asked to is not restarted, and is no crash.
         draft.set_service(name, phase=Phase.STOPPING)
     elif name in draft.state.removed:
@@ -306,7 +317,7 @@ def _is_under_way(draft: Draft, name: str) -> bool:
     if name in draft.builds:
         state = draft.builds[name]
         return state.activity != "idle" or (state.due and state.check != 0)
-    return draft.services[name].phase in ALIVE - {Phase.READY, Phase.STARTING, Phase.LEAVING}
+    return draft.services[name].phase in ALIVE - {Phase.READY, Phase.STARTING, Phase.VERIFYING, Phase.LEAVING}
 
 
 def _place_hold(draft: Draft, build: Build) -> str | None:
@@ -333,7 +344,8 @@ def _advance_service(draft: Draft, service: Service) -> None:
         return
     standings = draft.standings()
     wanted = draft.wanted_basis(service, standings)
-    if not state.due and (wanted is None or wanted in (state.basis, state.refused)):
+    current = state.candidate.basis if state.candidate else state.basis
+    if not state.due and (wanted is None or wanted in (current, state.refused)):
         if wanted is None and (reason := _why_not_fresh(draft, service, standings)):
             draft.holds[service.name] = f"outdated: {reason}"
         return
@@ -341,11 +353,19 @@ def _advance_service(draft: Draft, service: Service) -> None:
         draft.holds[service.name] = "paused"
         return
     basis = wanted or _same_again(draft, service) or draft.earlier_basis(service, standings)
-    hold = _service_hold(draft, service, standings, basis, settled=wanted is not None and wanted != state.basis)
+    hold = _service_hold(draft, service, standings, basis, settled=wanted is not None and wanted != current)
+    hold = hold or _others_hold(service, state)
     if hold or basis is None:
         draft.holds[service.name] = hold or "waits for its builds"
     else:
         draft.step(service.name, life.Go(basis))
+
+
+def _others_hold(service: Service, state: ServiceState) -> str | None:
+    """Why no candidate is begun beside an instance that serves: one that was there before has not ended yet."""
+    if service.switch != "overlap" or state.phase is not Phase.READY or not state.others:
+        return None
+    return f"waits until run {min(state.others)} has ended"
 
 
 def _same_again(draft: Draft, service: Service) -> Basis | None:

@@ -14,7 +14,7 @@ from procwatch.core.state import Phase, ServiceState
 # As many sets as `rollback` can go back, one after the other, if their releases are still there.
 _MOST_REMEMBERED = 10
 # From one of the first to one of the second: an instance has ended that was not asked to, but for its own fault.
-_UP = frozenset({Phase.STARTING, Phase.LEAVING, Phase.FAILING})
+_UP = frozenset({Phase.STARTING, Phase.VERIFYING, Phase.LEAVING, Phase.FAILING})
 _DOWN = frozenset({Phase.BACKOFF, Phase.FAILED, Phase.STOPPED})
 
 
@@ -62,14 +62,16 @@ def roll_back(draft: Draft, name: str, to: int | None) -> None:
 
 
 def note_end(draft: Draft, service: Service, before: ServiceState) -> None:
-    """Of an instance that nobody has stopped: if none from its releases has ever become ready, they are no good."""
+    """Of an instance that nobody has stopped: if none from its releases has ever served well, they are no good."""
     state = draft.services[service.name]
-    is_over = before.phase in _UP and state.phase in _DOWN and state.wanted and draft.state.exit_code is None
-    if not is_over or before.is_proven or state.pinned:
+    is_over = before.phase in _UP and state.phase in _DOWN
+    is_doubtful = state.unverified is not None and before.unverified is None
+    if not (is_over or is_doubtful) or before.is_proven or state.pinned:
         return
-    found = earlier(draft, service)
+    found = earlier(draft, service) if state.wanted and draft.state.exit_code is None else ""
     if not isinstance(found, str):
-        _go_back(draft, service.name, found, f"{words(state.releases)} did not become ready")
+        what = "was not verified" if is_doubtful else "did not become ready"
+        _go_back(draft, service.name, found, f"{words(state.releases)} {what}")
 
 
 def _go_back(draft: Draft, name: str, releases: Releases, reason: str) -> None:
@@ -113,7 +115,7 @@ def _needed(draft: Draft, service: Service) -> Releases:
     state = draft.services[service.name]
     coming = [draft.releases_for(service, basis) for basis in (state.going_to, state.prepared) if basis is not None]
     back = earlier(draft, service)
-    sets = (state.releases, state.pinned, *coming, () if isinstance(back, str) else back)
+    sets = (state.releases, *state.beside.values(), state.pinned, *coming, () if isinstance(back, str) else back)
     return tuple(one for releases in sets for one in releases)
 
 

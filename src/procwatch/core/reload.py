@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from procwatch.core import builds, releases
+from procwatch.core import builds, overlap, releases
 from procwatch.core import messages as msg
 from procwatch.core.draft import Draft
 from procwatch.core.model import Build, Project, Service, definition
@@ -164,6 +164,8 @@ def _drop_candidate(draft: Draft, name: str) -> None:
             draft.set_service(name, phase=phase, going_to=None)
         case Phase.RETIRING:
             draft.set_service(name, going_to=None)
+        case Phase.OVERLAPPING:
+            draft.step(name, overlap.GiveUp())
     if state.phase in {Phase.PREPARING, Phase.SWITCHING}:
         draft.actions.append(msg.StopHook(name))
 
@@ -180,7 +182,7 @@ def _take_back(draft: Draft, name: str) -> None:
 def _still_runs(draft: Draft, name: str) -> bool:
     if name in draft.builds:
         return draft.is_alive(name)
-    return draft.services[name].phase is not Phase.STOPPED
+    return draft.services[name].phase is not Phase.STOPPED or draft.is_alive(name)
 
 
 def _forget(draft: Draft, name: str) -> None:
@@ -194,7 +196,7 @@ def _forget(draft: Draft, name: str) -> None:
         draft.state = replace(draft.state, absent={**draft.state.absent, name: before})
     else:
         service = draft.services.pop(name)
-        numbers[name] = (service.instance, service.timer)
+        numbers[name] = (service.newest, service.timer)
     draft.state = replace(draft.state, numbers=numbers)
 
 

@@ -19,6 +19,8 @@ _MOST_NAMED = 3
 # The phases that a user knows; the finer ones are steps of these.
 PHASES = {
     Phase.PREPARING: "starting",
+    Phase.OVERLAPPING: "switching",
+    Phase.VERIFYING: "starting",
     Phase.RETIRING: "switching",
     Phase.LEAVING: "stopping",
     Phase.FAILING: "stopping",
@@ -64,7 +66,7 @@ def _service(moment: Moment, draft: Draft, service: Service, state: ServiceState
 
 def _is_outdated(draft: Draft, service: Service, state: ServiceState) -> bool:
     """Whether what runs is not what is wanted."""
-    if state.phase not in {Phase.READY, Phase.STARTING, Phase.SWITCHING} or state.basis is None:
+    if state.phase not in {Phase.READY, Phase.STARTING, Phase.SWITCHING, Phase.OVERLAPPING} or state.basis is None:
         return False
     return bool(state.pinned) or draft.wanted_basis(service, draft.standings()) != state.basis
 
@@ -81,10 +83,21 @@ def _reason(moment: Moment, name: str, state: ServiceState) -> str:
         return hold.removeprefix("outdated: ")
     if state.pinned:
         return f"went back to {releases.words(state.pinned)}"
+    return _trouble(state)
+
+
+def _trouble(state: ServiceState) -> str:
+    """What is out of the ordinary about it, if anything is."""
     if state.phase is Phase.BACKOFF:
         return f"crashed {state.crashes} times in a row" if state.crashes > 1 else "crashed"
     if state.fault is not None:
         return state.fault.reason
+    if state.candidate is not None:
+        return f"run {state.candidate.instance} is {'being verified' if state.candidate.verifying else 'starting'}"
+    if state.refused is not None:
+        return state.refusal
+    if state.unverified is not None:
+        return state.unverified
     if state.phase is Phase.STOPPED and state.instance and not state.due:
         return "has ended by itself"
     return ""

@@ -24,6 +24,8 @@ class Phase(StrEnum):
     STARTING = "starting"  # an instance runs and its probe has not succeeded yet
     READY = "ready"
     SWITCHING = "switching"  # pre_start for the next instance runs while the old one serves
+    OVERLAPPING = "overlapping"  # the next instance starts, or is verified, beside the one that serves
+    VERIFYING = "verifying"  # an instance could serve, and verify looks at it before it does; nothing else runs
     RETIRING = "retiring"  # the old instance is being stopped, the next one follows
     LEAVING = "leaving"  # an instance runs that has said that it ends by itself
     FAILING = "failing"  # something is wrong with the instance: it is being stopped, then it counts as crashed
@@ -60,30 +62,56 @@ class Fault:
 
 
 @frozen
-class ServiceState:
-    """One service. `instance` counts from 1; 0 is none yet.
+class Candidate:
+    """An instance that runs beside the one in charge, to take over from it; `cause` and `why` as in `ServiceState`."""
 
-    `basis`: of the newest instance. `prepared`: the basis whose pre_start has succeeded and waits for its start.
-    `refused`: a basis whose pre_start failed: not tried again before something is new, or the back-off has passed.
+    instance: int
+    basis: Basis
+    started_s: float
+    cause: tuple[str, ...]
+    why: str
+    pid: int | None = None
+    verifying: bool = False
+
+
+@frozen
+class ServiceState:
+    """One service. `instance` is the one in charge, they count from 1; 0 is none yet. `newest`: the last number given.
+
+    `candidate`: what is to take over (OVERLAPPING only). `others`: instances beside the one in charge that are being
+    stopped: retired ones, and candidates that were given up.
+
+    `basis`: of the instance in charge. `prepared`: the basis whose pre_start has succeeded and waits for its start.
+    `refused`: a basis whose pre_start failed, or whose candidate did: not tried again before something is new, or the
+    back-off has passed; `refusal` says why. `verified`: the basis for which verify has succeeded; `unverified`: how it
+    failed, of an instance that serves all the same.
     `generation` counts switches, not restarts after a crash; needs with `restart = true` look at it. `asks` counts
     touches of its own `watch`, and restarts that a user asked for. `wanted`: nobody has stopped it by hand. `due`: it
     is to be started, or restarted, with or without anything new. `changed`: paths that the next instance will be
     started for; `cause`: those that this one was, and `why` in words. `problem`: why no instance could be started now,
-    in words. `leaving_s`: when the instance said that it ends by itself. `fault`: why it is failing.
+    in words. `probed`: its probe has succeeded, and verify is put off. `leaving_s`: when the instance said that it ends
+    by itself. `fault`: why it is failing.
 
-    `releases`: those that the newest instance was started from; `is_proven`: one that was started from them has become
-    ready. `history`: those before, of which that is true. `pinned`: those that it has been taken back to.
+    `releases`: those that the instance in charge was started from; `is_proven`: one that was started from them has
+    served. `beside`: of the candidate, and of those that go, by their numbers. `history`: those before, that have been
+    proven. `pinned`: those that it has been taken back to.
     """
 
     phase: Phase = Phase.STOPPED
     wanted: bool = True
     due: bool = True
     instance: int = 0
+    newest: int = 0
     pid: int | None = None
+    candidate: Candidate | None = None
+    others: frozenset[int] = frozenset()
     basis: Basis | None = None
     going_to: Basis | None = None
     prepared: Basis | None = None
     refused: Basis | None = None
+    refusal: str = ""
+    verified: Basis | None = None
+    unverified: str | None = None
     switching: bool = False
     generation: int = 0
     asks: int = 0
@@ -96,11 +124,13 @@ class ServiceState:
     news: bool = True
     started_s: float = 0.0
     ready: bool = False
+    probed: bool = False
     leaving_s: float | None = None
     fault: Fault | None = None
     crashes: int = 0
     timer: int = 0
     releases: Releases = ()
+    beside: Mapping[int, Releases] = field(default_factory=dict)
     is_proven: bool = False
     history: tuple[Releases, ...] = ()
     pinned: Releases = ()

@@ -11,8 +11,8 @@ from typing import Literal
 
 from procwatch.core import releases
 from procwatch.core.draft import Draft
+from procwatch.core.life import CRASH_LOOP
 from procwatch.core.model import Project
-from procwatch.core.service import CRASH_LOOP
 from procwatch.core.state import ALIVE, Phase, State
 from procwatch.frozen import frozen
 
@@ -76,7 +76,7 @@ def _waits(reason: str) -> Verdict:
 
 def _stopped(moment: Moment, name: str) -> Verdict:
     state = moment.state.services.get(name)
-    if state is None or (state.phase not in ALIVE and not state.due):
+    if state is None or (state.phase not in ALIVE and not state.due and not state.others):
         return _done("stopped")
     if state.wanted and moment.state.exit_code is None:
         return _failed("somebody has started it again")
@@ -134,14 +134,14 @@ def _ready(moment: Moment, wish: Wish, name: str, *, is_newer: bool) -> Verdict:
     """It serves: is it what was asked for?"""
     state = moment.state.services[name]
     if wish in {"restart", "rollback"} and not is_newer:
-        return _failed(f"stays on run {state.instance}: pre_start failed")
+        return _failed(f"stays on run {state.instance}: {state.refusal}")
     if wish == "wait" and state.pinned:
         return _failed(f"it went back to {releases.words(state.pinned)}")
     if wish == "wait":
         draft = Draft(moment.project, moment.state, moment.now_s)
         wanted = draft.wanted_basis(moment.project.services[name], draft.standings())
         if wanted == state.refused and wanted is not None:
-            return _failed(f"stays on run {state.instance}: pre_start failed")
+            return _failed(f"stays on run {state.instance}: {state.refusal}")
         if wanted != state.basis:
             return _waits(moment.holds.get(name, "it is about to be switched"))
     return _done(f"ready (run {state.instance}, process {state.pid})")
@@ -152,6 +152,8 @@ _WORDS = {
     Phase.STARTING: "it is starting",
     Phase.PREPARING: "pre_start runs",
     Phase.SWITCHING: "pre_start runs",
+    Phase.OVERLAPPING: "the new instance is starting",
+    Phase.VERIFYING: "verify runs",
     Phase.RETIRING: "the old instance is being stopped",
     Phase.LEAVING: "the old instance is ending",
     Phase.FAILING: "the old instance is being stopped",

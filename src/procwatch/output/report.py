@@ -267,7 +267,7 @@ class _Summary:
                 self._timer.start(SUMMARY_HOLD_S)
             case "service_ready" | "service_switched":
                 self._note_up(name, notice)
-            case "service_stopped" | "service_crashed" | "not_ready":
+            case "service_stopped" | "service_crashed" | "not_ready" | "verify_failed":
                 self._starting.pop(name, None)
 
     def _note_up(self, name: str, notice: Notice) -> None:

@@ -53,7 +53,10 @@ class Surroundings:
         if isinstance(unit, Service):
             assigned = {**self._of_service(unit, occasion.run, releases), **assigned}
         hook = occasion.event or ""
-        return tuple(Step(hook, self._spec(unit, command, assigned, HOOK_STOP)) for command in unit.hooks.get(hook, ()))
+        commands = unit.hooks.get(hook, ())
+        if hook == "verify" and isinstance(unit, Service) and unit.verify is not None:
+            commands = (unit.verify,)
+        return tuple(Step(hook, self._spec(unit, command, assigned, HOOK_STOP)) for command in commands)
 
     def launch(self, service: Service, instance: int, releases: Releases = ()) -> Launch:
         """What starts an instance from these releases; of a build of which there is none among them, the current."""

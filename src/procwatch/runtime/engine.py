@@ -27,7 +27,7 @@ from procwatch.runtime.effects import Surroundings
 from procwatch.runtime.hooks import Hooks
 from procwatch.runtime.inputs import Inputs
 from procwatch.runtime.instances import Instances
-from procwatch.runtime.outputs import Outputs
+from procwatch.runtime.outputs import DECIDING, Outputs
 from procwatch.runtime.parts import Parts
 from procwatch.runtime.patience import Patience
 from procwatch.runtime.program import refused
@@ -52,7 +52,7 @@ class Engine:
         # Taken from the queue, and not to be planned together with what came before it.
         self._drawn: msg.Event | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        # The run of each build, and the pre_start of each service: what can be asked to stop.
+        # The run of each build, and the hook of each service that decides: what can be asked to stop.
         self._stoppable: dict[str, asyncio.Task[None]] = {}
         # What comes with each `ProjectChanged` on the queue.
         self._renewed: deque[Inputs] = deque()
@@ -190,7 +190,7 @@ class Engine:
         match action:
             case msg.StartBuild(name):
                 self._stoppable[name] = self.spawn(self._build(action))
-            case msg.RunHook(name, "pre_start"):
+            case msg.RunHook(name, hook) if hook in DECIDING:
                 self._stoppable[name] = self.spawn(self._hooks.decide(action))
             case msg.StopBuild(name) | msg.StopHook(name):
                 self._stoppable[name].cancel()
@@ -198,6 +198,8 @@ class Engine:
                 self.spawn(self._hooks.inform(action))
             case msg.StartInstance():
                 self.spawn(self._instances.run(action))
+            case msg.TakeOver():
+                self._instances.take_over(action)
             case msg.StopInstance():
                 self.spawn(self._instances.stop(action))
             case msg.SignalInstance():
@@ -267,7 +269,11 @@ class Engine:
             steps = self._parts.surroundings.build_steps(build, action.run, action.changed) if not action.adopt else ()
             keep = partial(self._parts.releases.make, build) if build.outputs else None
             outcome = await run_build(
-                steps, build.timeout_s, lambda step: self._outputs.of_step(build, step), self._parts.forest, keep
+                steps,
+                build.timeout_s,
+                lambda step: self._outputs.of_step(build, step, action.run),
+                self._parts.forest,
+                keep,
             )
         except asyncio.CancelledError:
             outcome = msg.Cancelled()

@@ -1,6 +1,6 @@
 """Run the hooks of builds and services.
 
-Rule 1: only `pre_start` decides anything; the failure of any other is told and changes nothing.
+Rule 1: only `pre_start` and `verify` decide anything; the failure of any other is told and changes nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from procwatch.runtime.parts import Loop, Parts
 from procwatch.runtime.program import refused
 from procwatch.runtime.steps import HOOK_LIMIT_S, run_hook
 
+# A verification that hangs must not hold a switch for ever; a suite of smoke tests may take minutes.
+VERIFY_LIMIT_S = 600.0
+
 
 class Hooks:
     """Runs hooks, until `close`."""
@@ -33,8 +36,8 @@ class Hooks:
         self._is_closed = True
 
     async def decide(self, action: msg.RunHook) -> None:
-        """`pre_start`, which answers how it ended; one that is stopped does not answer."""
-        self._outputs.forget_pre_start(action.name)
+        """`pre_start` or `verify`, which answer how they ended; one that is stopped does not answer."""
+        self._outputs.forget_hook(action.name)
         with suppress(asyncio.CancelledError):  # stopped: nobody waits for the answer
             self._tell(msg.HookFinished(action.name, action.run, await self._run(action, self._parts.surroundings)))
 
@@ -55,6 +58,7 @@ class Hooks:
         unit = surroundings.project.units[action.name]
         occasion = Occasion(action.name, action.run, action.changed, action.hook, action.exit, action.duration_s)
         limit_s = HOOK_LIMIT_S if isinstance(unit, Service) or unit.timeout_s is None else unit.timeout_s
+        limit_s = VERIFY_LIMIT_S if action.hook == "verify" else limit_s
         try:
             steps = surroundings.hook_steps(unit, occasion, action.releases)
             return await run_hook(steps, lambda hook: self._outputs.of_hook(unit, hook), self._parts.forest, limit_s)

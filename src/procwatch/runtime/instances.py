@@ -1,6 +1,6 @@
 """Start, signal and stop the instances of services: one record each, from the start until its end has been told.
 
-Rule 1: a service has one instance at a time; the end of one that was asked to stop is told after `post_stop`.
+Rule 1: the end of an instance that was asked to stop is told after `post_stop`.
 Rule 2: an instance is stopped as it was started, with the hooks of then, whatever the configuration says by now.
 """
 
@@ -50,7 +50,7 @@ class _Running:
 
 
 class Instances:
-    """The instances that run, by the names of their services."""
+    """The instances that run, by the names of their services and their numbers."""
 
     def __init__(self, parts: Parts, outputs: Outputs, hooks: Hooks, patience: Patience, loop: Loop) -> None:
         self._parts = parts
@@ -59,8 +59,8 @@ class Instances:
         self._patience = patience
         self._tell = loop.tell
         self._spawn = loop.spawn
-        self._running: dict[str, _Running] = {}
-        # What the newest instance of each service was started with.
+        self._running: dict[tuple[str, int], _Running] = {}
+        # What the instance in charge of each service was started with.
         self._started_with: dict[str, Surroundings] = {}
 
     async def run(self, action: msg.StartInstance) -> None:
@@ -68,13 +68,14 @@ class Instances:
         surroundings = self._parts.surroundings
         if action.again:
             surroundings = self._started_with.get(action.name, surroundings)
-        self._started_with[action.name] = surroundings
+        if not action.beside:
+            self._started_with[action.name] = surroundings
         service = surroundings.project.services[action.name]
         task = asyncio.current_task()
         assert task is not None
         one = _Running(action.name, action.instance, task, self._parts.clock(), surroundings, action.releases)
-        self._running[action.name] = one
-        sink = self._outputs.of_step(service, "run")
+        self._running[one.name, one.number] = one
+        sink = self._outputs.of_step(service, "run", one.number)
         try:
             one.launch = launch = self._launch(surroundings, service, action)
         except ProcwatchError as error:
@@ -89,14 +90,19 @@ class Instances:
             return launch
         return replace(launch, spec=replace(launch.spec, terminal=self._parts.terminals.size(service.name)))
 
+    def take_over(self, action: msg.TakeOver) -> None:
+        """From now on this instance is in charge."""
+        if one := self._running.get((action.name, action.instance)):
+            self._started_with[action.name] = one.surroundings
+
     async def stop(self, action: msg.StopInstance) -> None:
         """pre_stop, the stop itself, post_stop; the next instance may start only when that has ended.
 
         A kill that comes meanwhile goes on to the instance at once.
         """
-        one = self._running.get(action.name)
-        if one is None:
-            return  # it has ended by itself, and that has been told
+        one = self._running.get((action.name, action.instance))
+        if one is None or one.is_stopped:
+            return  # it has ended by itself, and that has been told; or it is under way
         one.is_stopped = True
         _let_alone(one)
         try:
@@ -112,7 +118,7 @@ class Instances:
 
     async def signal(self, action: msg.SignalInstance) -> None:
         """Send a signal to the program; tells if nobody was there to get it."""
-        one = self._running.get(action.name)
+        one = self._running.get((action.name, action.instance))
         if one is None or one.process is None or not await one.process.signal(action.signal):
             self._parts.world.report(f"{action.name} could not be sent {action.signal}: it has ended")
 
@@ -179,8 +185,10 @@ class Instances:
 
     def _tell_end(self, one: _Running) -> None:
         """Tell how it ended: once, when it has, and nothing of its stop is still to come."""
-        if one.end is not None and not one.is_stopped and self._running.get(one.name) is one:
-            del self._running[one.name]
+        key = (one.name, one.number)
+        if one.end is not None and not one.is_stopped and key in self._running:
+            del self._running[key]
+            self._outputs.over(one.name, one.number)
             self._tell(msg.InstanceEnded(one.name, one.number, one.end[0]))
 
 
