@@ -108,7 +108,9 @@ class Draft:
         if state.ready and not state.unverified and (is_other or not before.ready):
             self.set_service(service.name, is_proven=True)
         there = state.others | ({state.candidate.instance} if state.candidate else set())
-        self.set_service(service.name, beside={number: beside[number] for number in beside if number in there})
+        left = {number: beside[number] for number in beside if number in there}
+        if left != state.beside:
+            self.set_service(service.name, beside=left)
 
     def _releases_of(self, service: Service, before: ServiceState, action: msg.StartInstance | msg.RunHook) -> Releases:
         """The releases of the instance that an action is about."""
@@ -260,9 +262,11 @@ class Draft:
 
     def wanted_basis(self, service: Service, standings: dict[str, Standing]) -> Basis | None:
         """What it would be started with now; None while it cannot be, or a build that it needs is not fresh."""
-        state, pinned = self.services[service.name], dict(self.services[service.name].pinned)
-        waits_for = [need.name for need in service.build_needs if need.name not in pinned]
-        if state.digest is None or state.problem or self.worst(waits_for, standings) != "fresh":
+        state = self.services[service.name]
+        if state.digest is None or state.problem:
+            return None
+        held = {name for name, _ in state.pinned}  # what it has gone back to need not be fresh
+        if self.worst((need.name for need in service.build_needs if need.name not in held), standings) != "fresh":
             return None
         return self.newest_basis(service)
 
@@ -271,12 +275,13 @@ class Draft:
         state = self.services[service.name]
         parts = [(DEFINITION, state.digest or "")]
         parts.extend((need.name, self.version(need) or "") for need in service.needs if need.restart)
-        return self.pin(service, (*parts, (ASKED, str(state.asks))))
+        basis = (*parts, (ASKED, str(state.asks)))
+        return self.pin(service, basis) if state.pinned else basis  # every plan asks it of every service
 
     def pin(self, service: Service, basis: Basis) -> Basis:
         """The basis, with the releases that the service has been taken back to."""
         pinned, held = dict(self.services[service.name].pinned), dict[str, str]()
-        for need in service.build_needs if pinned else ():
+        for need in service.build_needs:
             for release in self.builds[need.name].releases:
                 if release.number == pinned.get(need.name):
                     held[need.name] = content(release, need.uses or self.project.builds[need.name].outputs)
@@ -306,6 +311,8 @@ class Draft:
 
     def releases_for(self, service: Service, basis: Basis | None) -> Releases:
         """The releases that make up `basis`: the newest, or those in use as long as one of its builds is not fresh."""
+        if not service.build_needs:
+            return ()
         state, wanted = self.services[service.name], dict(basis or ())
         is_fresh = self.worst((need.name for need in service.build_needs), self.standings()) == "fresh"
         used = dict(state.pinned) if is_fresh else {**dict(state.releases), **dict(state.pinned)}

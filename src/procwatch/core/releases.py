@@ -123,6 +123,8 @@ def remember(draft: Draft) -> None:
     """Have the next start know what a service can go back to, where that has changed."""
     for name, state in draft.services.items():
         before = draft.state.services.get(name)
+        if state is before:
+            continue
         if len(state.history) > _MOST_REMEMBERED:
             draft.set_service(name, history=state.history[-_MOST_REMEMBERED:])
         if before is None or _lasting(draft.services[name]) != _lasting(before):
