@@ -38,6 +38,7 @@ from procwatch.runtime.inputs import Inputs
 from procwatch.runtime.journal import Journal
 from procwatch.runtime.keys import Keys
 from procwatch.runtime.parts import Parts
+from procwatch.runtime.releases import ReleaseStore
 from procwatch.runtime.server import Server
 from procwatch.runtime.signals import Signals
 from procwatch.runtime.sockets import Sockets, how_many
@@ -134,11 +135,14 @@ async def _supervise(start: _Start, store: Store, console: Console, server: Serv
     assigner = Assigner(Path(start.project.folder), store, server.path)
     chronicle = Chronicle(console)
     # A copy: each look at os.environ decodes what it finds, and every start takes all of it.
-    surroundings = Surroundings(start.project, dict(os.environ), assigner, console.color)
-    state = initial(start.project, start.chosen, store.remembered(), watching=start.is_watched, excepted=start.excepted)
+    releases = ReleaseStore(Path(start.project.folder), store.folder, console.report)
+    surroundings = Surroundings(start.project, dict(os.environ), assigner, console.color, releases)
+    before = releases.complete(store.remembered(), start.project)
+    ran, watching = store.remembered_services(), start.is_watched
+    state = initial(start.project, start.chosen, before, ran, watching=watching, excepted=start.excepted)
     terminals = Terminals(lambda: Size(*console.room()))
     fronts = Fronts(Sockets(Path(start.project.folder)))
-    parts = Parts(surroundings, inputs, forest, store, chronicle, terminals, fronts)
+    parts = Parts(surroundings, inputs, forest, store, releases, chronicle, terminals, fronts)
     engine = Engine(state, parts)
     engine.watch_plans(fronts.sockets.planned)
     asked = Asked(start.request, start.options.names, start.options.watch)

@@ -114,6 +114,26 @@ def build(names: tuple[str, ...], **options: Any) -> int:
     return _ask("build", names, **options)
 
 
+@click.command(short_help="Go back to earlier releases.")
+@_names(completion.services, needed=True)
+@click.option("--to", "to", type=click.IntRange(1), metavar="N", help="To this release of the build that it needs.")
+@_json
+@_no_wait
+@_timeout
+def rollback(names: tuple[str, ...], **options: Any) -> int:
+    """Restart services from the releases that they ran before, and wait until they are ready.
+
+    They stay there, through crashes and restarts, until one of the builds that they need succeeds. Once more goes back
+    further. The exit status is 1 if there is nothing to go back to, 2 if there is no release N.
+
+    \b
+    Examples:
+      procwatch rollback api
+      procwatch rollback api --to 12
+    """
+    return _ask("rollback", names, **options)
+
+
 @click.command(short_help="Wait until all is up to date.")
 @_names(completion.units, needed=True)
 @_json
@@ -227,4 +247,4 @@ def attach(name: str, keys: str) -> int:
         return stay(client, name, end)
 
 
-ALL = (stop, restart, build, wait, status, why, pause, resume, reload_, events, attach)
+ALL = (stop, restart, build, rollback, wait, status, why, pause, resume, reload_, events, attach)

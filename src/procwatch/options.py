@@ -30,7 +30,10 @@ class Options:
 
 @frozen
 class Ask:
-    """What a command asks a running supervisor: `file` is -f, `count` -n; `timeout_s` None: as long as it takes."""
+    """What a command asks a running supervisor: `file` is -f, `count` -n, `to` --to.
+
+    `timeout_s` None: as long as it takes.
+    """
 
     command: str
     names: tuple[str, ...] = ()
@@ -39,6 +42,7 @@ class Ask:
     wait: bool = True
     timeout_s: float | None = None
     count: int | None = None
+    to: int | None = None
 
 
 @frozen
@@ -116,9 +120,9 @@ _JSON_NO_WAIT = frozenset({"--json", "--no-wait"})
 # The flags of each command that asks a running supervisor; which of them need names, and which take none.
 _ASKS = {
     "status": _JSON, "why": _JSON, "stop": _JSON_NO_WAIT, "restart": _JSON_NO_WAIT, "build": _JSON_NO_WAIT,
-    "wait": _JSON, "pause": _JSON, "resume": _JSON, "reload": _JSON,
+    "rollback": _JSON_NO_WAIT, "wait": _JSON, "pause": _JSON, "resume": _JSON, "reload": _JSON,
 }  # fmt: skip
-_NEED_NAMES = frozenset({"why", "restart", "build", "wait"})
+_NEED_NAMES = frozenset({"why", "restart", "build", "rollback", "wait"})
 _TAKE_NO_NAMES = frozenset({"reload"})
 
 

@@ -32,7 +32,9 @@ class _Row(NamedTuple):
 
 
 # How a result is told that has come to pass.
-_DONE = {"start": "started", "stop": "stopped", "restart": "restarted", "build": "built"}
+_DONE = {
+    "start": "started", "stop": "stopped", "restart": "restarted", "build": "built", "rollback": "went back",
+}  # fmt: skip
 
 
 def ask(what: Ask) -> int:
@@ -83,6 +85,8 @@ def act(client: Client, what: Ask) -> int:
         params["wait"] = what.wait
     if what.timeout_s is not None:
         params["timeout"] = what.timeout_s
+    if what.to is not None:
+        params["to"] = what.to
     params |= {"progress": not what.as_json, "inside": _inside()}
     answer = client.call(what.command, params, None, _tell_progress)
     results = answer["results"]

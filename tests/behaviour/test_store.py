@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from pathlib import Path
 
 import pytest
 
-from procwatch.core.messages import Remember
-from procwatch.core.state import Remembered
+from procwatch.core.messages import Remember, RememberService
+from procwatch.core.state import Remembered, RememberedService
 from procwatch.errors import RefusedError
 from procwatch.runtime.store import Store
 
@@ -67,3 +68,28 @@ def test_where_nothing_can_be_written_it_is_told_once_and_the_work_goes_on(tmp_p
     assert not path.exists()
     assert len(told) == 1
     assert "cannot be written" in told[0]
+
+
+def test_what_a_service_can_go_back_to_is_there_at_the_next_start(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    sets = ((("build.a", 1), ("build.b", 3)), (("build.a", 2), ("build.b", 3)))
+    store.remember_service(RememberService("service.web", sets, sets[0]))
+    store.remember_service(RememberService("service.db", (), ()))
+    store.remember(Remember("build.a", "K", clean=True, run=7, release=2))
+    store.close()
+    store = opened(tmp_path)
+    assert store.remembered_services() == {"service.web": RememberedService(sets, sets[0])}
+    assert store.remembered()["build.a"].release == 2
+    store.remember_service(RememberService("service.web", (), ()))
+    assert store.remembered_services() == {}
+    store.close()
+
+
+@pytest.mark.parametrize("entry", [3, {}, {"history": [3], "pinned": {}}, {"history": [], "pinned": {"build.a": "x"}}])
+def test_a_damaged_memory_of_a_service_counts_as_none(tmp_path: Path, entry: object) -> None:
+    opened(tmp_path).close()
+    content = {"version": 1, "builds": {}, "services": {"service.web": entry}}
+    (tmp_path / ".procwatch/state.json").write_text(json.dumps(content))
+    store = opened(tmp_path)
+    assert store.remembered_services() == {}
+    store.close()

@@ -29,6 +29,8 @@ def projects(draw: st.DrawFn) -> Project:
                 on_change=draw(st.sampled_from(["restart", "finish"])),
                 lock=draw(st.sampled_from([None, None, "cargo"])),
                 at_start=draw(st.sampled_from(["always", "changed"])),
+                outputs=draw(st.sampled_from([(), (), ("out",)])),
+                keep=draw(st.integers(1, 2)),
             )
         )
     services: list[Service] = []
@@ -75,11 +77,13 @@ def play(world: World, data: st.DataObject) -> None:
 def ask(world: World, data: st.DataObject) -> None:
     """A user wants something by name."""
     builds, services = sorted(world.state.builds), sorted(world.state.services)
-    to = data.draw(st.sampled_from(["start", "stop", "restart", "build", "pause", "resume"]))
+    to = data.draw(st.sampled_from(["start", "stop", "restart", "rollback", "build", "pause", "resume"]))
     names = builds if to == "build" else [*builds, *services] if to in {"pause", "resume"} else services
     chosen = tuple(data.draw(st.lists(st.sampled_from(names), unique=True, min_size=1)))
     if to == "build":
         world.send(msg.BuildsAsked(chosen))
+    elif to == "rollback":
+        world.send(msg.RollbackAsked(chosen, data.draw(st.sampled_from([None, None, 1, 2]))))
     elif to in {"pause", "resume"}:
         world.send(msg.PauseAsked(chosen, paused=to == "pause"))
     else:
@@ -122,6 +126,7 @@ def test_after_any_history_and_a_repair_every_service_runs_the_newest_content(
 ) -> None:
     world = World.of(made)
     world.broken = {BROKEN}
+    world.alike = data.draw(st.sampled_from([{}, {2: 1}]))
     world.fragile = set(data.draw(st.lists(st.sampled_from(sorted(made.builds)), unique=True)))
     begin(world, data)
     for _ in range(data.draw(st.integers(0, 40))):
@@ -133,11 +138,14 @@ def test_after_any_history_and_a_repair_every_service_runs_the_newest_content(
     for name in world.state.services:
         world.touch_service(name)
     world.settle()
+    held = {build for state in world.state.services.values() for build, _ in state.pinned}
+    world.send(msg.BuildsAsked(tuple(held)))  # to go on from what was gone back to
+    world.settle()
     for name, state in world.state.services.items():
         assert state.phase is Phase.READY, world.holds
         newest = [launch for launch in world.launches if launch.name == name][-1]
         direct = {item.name for item in made.services[name].build_needs}
-        assert {name: newest.built[name] for name in direct} == dict.fromkeys(direct, 1)
+        assert {name: world.made(newest.built[name]) for name in direct} == dict.fromkeys(direct, 1)
         assert world.instances[name] == newest.instance == state.instance
     assert not world.beside
     assert world.at_rest

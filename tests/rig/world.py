@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from procwatch.core import messages as msg
 from procwatch.core.draft import Draft
-from procwatch.core.model import Build, Exit, Need, Project, Service, definition
+from procwatch.core.model import Build, Exit, Need, Project, Release, Releases, Service, definition
 from procwatch.core.planner import Plan, initial, plan
 from procwatch.core.state import ALIVE, DEFINITION, Basis, Phase, Remembered, State, is_disturbed
 
@@ -56,7 +56,7 @@ Effect = (
 class Launch:
     """One start of an instance, and what was on disk then: the content each build last succeeded with.
 
-    `definition`: what it was started as.
+    Of a build with outputs, the content that its release was made from. `definition`: what it was started as.
     """
 
     name: str
@@ -64,6 +64,7 @@ class Launch:
     built: Mapping[str, int]
     basis: Basis | None
     definition: str
+    releases: Releases = ()
 
 
 @dataclass
@@ -89,6 +90,7 @@ class World:
     verified: set[tuple[str, int]] = field(default_factory=set)
     notices: list[msg.Notice] = field(default_factory=list)
     remembered: dict[str, msg.Remember] = field(default_factory=dict)
+    sets: dict[str, msg.RememberService] = field(default_factory=dict)
     launches: list[Launch] = field(default_factory=list)
     retiring: set[str] = field(default_factory=set)
     touched: set[str] = field(default_factory=set)
@@ -96,6 +98,10 @@ class World:
     holds: Mapping[str, str] = field(default_factory=dict)
     at_rest: bool = False
     ended: int | None = None
+    releases: dict[str, dict[int, int]] = field(default_factory=dict)
+    current: dict[str, int] = field(default_factory=dict)
+    uses: dict[tuple[str, int], Releases] = field(default_factory=dict)
+    alike: dict[int, int] = field(default_factory=dict)
     gathered: list[msg.Plentiful] | None = None
 
     @classmethod
@@ -276,6 +282,9 @@ class World:
             case msg.End(code):
                 self.ended = code
                 return
+            case msg.RememberService() | msg.TakeRelease() | msg.DropReleases():
+                self._keep(action)
+                return
             case msg.StartBuild(name, run):
                 self._may_start(name)
                 assert name not in self.state.removed, f"{name} runs although it has been removed"
@@ -314,8 +323,42 @@ class World:
         self.result[name] = "failed" if failed else "succeeded"
         if not failed:
             self.built[name] = content
-        outcome = msg.Failed(Exit(2, "exit 2")) if failed else msg.Succeeded()
+        outcome = msg.Failed(Exit(2, "exit 2")) if failed else msg.Succeeded(self._release(name, content))
         self.send(msg.BuildFinished(name, run, outcome, self.now_s - since_s))
+
+    def _release(self, name: str, content: int) -> Release | None:
+        """What a success leaves: of `alike` contents come the same outputs."""
+        build, kept = self.project.builds[name], self.releases.setdefault(name, {})
+        if not build.outputs:
+            return None
+        number = self.current.get(name, 0)
+        if number not in kept or self.made(kept[number]) != self.made(content):
+            number = max((*kept, number), default=0) + 1
+            kept[number] = content
+        return Release(number, {output: f"{output}@{self.made(content)}" for output in build.outputs})
+
+    def made(self, content: int) -> int:
+        """What outputs hold that were made from this content."""
+        return self.alike.get(content, content)
+
+    def _keep(self, action: msg.RememberService | msg.TakeRelease | msg.DropReleases) -> None:
+        match action:
+            case msg.RememberService(name):
+                self.sets[name] = action
+            case msg.TakeRelease(name, number):
+                assert number in self.releases[name]
+                assert number > self.current.get(name, 0)
+                self.current[name] = number
+            case msg.DropReleases(name, numbers):
+                self._may_drop(name, numbers)
+
+    def _may_drop(self, name: str, numbers: tuple[int, ...]) -> None:
+        """Nobody runs from what is removed."""
+        for number in numbers:
+            assert number in self.releases[name], f"release {number} of {name} is removed twice"
+            del self.releases[name][number]
+            for user in (*self.instances.items(), *self.beside):
+                assert (name, number) not in self.uses[user], f"{user} runs from release {number} of {name}"
 
     def _is_on_brittle_ground(self, name: str) -> bool:
         return any(self.built.get(item.name) == BRITTLE for item in self.project.builds[name].build_needs)
@@ -343,6 +386,14 @@ class World:
                     found.add(item.name)
                     pending.append(item.name)
         return found
+
+    def _direct(self, name: str) -> set[str]:
+        return {item.name for item in self.project.units[name].build_needs}
+
+    def _in_place(self, name: str) -> set[str]:
+        """Every build that writes where a service is started from: it has no outputs, or is needed by such a one."""
+        found = {other for other in self._direct(name) if not self.project.builds[other].outputs}
+        return found.union(*(self._needed(other) for other in found))
 
     def _may_start(self, name: str) -> None:
         """No run beside another of the same build, none while something it needs runs or has not succeeded."""
@@ -375,11 +426,14 @@ class World:
         assert len(others) <= (not action.beside), f"{name} has too many instances"
         assert self.state.exit_code is None, f"{name} is started although everything is to stop"
         built = {other: self.built.get(other, -1) for other in self._needed(name)}
+        built |= {other: self.releases[other][number] for other, number in action.releases}
+        for other, number in action.releases:
+            assert number <= self.current[other], f"{name} is started from a release of {other} that does not count"
         candidate = self.state.services[name].candidate
         basis = candidate.basis if candidate is not None else self.state.services[name].basis
         before = [item.basis for item in self.launches if item.name == name]
         moved = (not before or before[-1] != basis) and not is_disturbed(basis)
-        for other in self._needed(name):
+        for other in self._in_place(name):
             assert other not in self.running, f"{name} starts while {other} runs"
             if moved and other in self.result:
                 assert self.result[other] == "succeeded", f"{name} moves to {other}, which {self.result[other]}"
@@ -389,6 +443,9 @@ class World:
             is_there = item.name in self.instances or item.name in self.state.excepted
             is_excused = is_there or name in self.retiring or not self.state.services[item.name].wanted
             assert is_there or is_excused, f"{name} starts without {item.name}"
+        with_outputs = {other for other in self._direct(name) if self.project.builds[other].outputs}
+        assert with_outputs == {other for other, _ in action.releases}
+        self.uses[name, instance] = action.releases
         if action.beside:
             self.beside.add((name, instance))
         else:
@@ -398,7 +455,7 @@ class World:
         assert dict(basis or ())[DEFINITION].endswith(f"@{started_as}"), f"{name} is not started as its basis says"
         assert name not in self.state.removed, f"{name} is started although it has been removed"
         self.ran_as[name] = started_as
-        self.launches.append(Launch(name, instance, built, basis, started_as))
+        self.launches.append(Launch(name, instance, built, basis, started_as, action.releases))
 
     def _must_hold(self, made: Plan) -> None:
         """Planning without news does nothing; due work that is idle has a hold or a check under way."""

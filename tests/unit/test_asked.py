@@ -30,7 +30,7 @@ class Asked:
         if wish == "build":
             world.send(msg.BuildsAsked((name,)))
         elif wish != "wait":
-            world.send(msg.ServicesAsked((name,), wish))
+            world.send(msg.RollbackAsked((name,)) if wish == "rollback" else msg.ServicesAsked((name,), wish))
 
     @property
     def stands(self) -> tuple[str, str]:

@@ -179,7 +179,8 @@ def test_the_contract_s_example(tmp_path: Path) -> None:
         ("log = { max_size = '10MB' }", "log.max_size must be a size such as 65536 (bytes)"),
         ("log = { max_size = 1 }", "log.max_size must be a size from 4KiB to 1024GiB"),
         ("log = { keep = -1 }", "log.keep must be a whole number from 0 to 1000"),
-        ("needs = [{ name = 'api', uses = [] }]", '"needs.uses" is not supported yet'),
+        ("needs = [{ name = 'api', uses = [] }]", "needs.uses must be a list with something in it"),
+        ("needs = [{ name = 'api', uses = ['x'] }]", 'uses "x", which is no output of "build.api"; it has no outputs'),
     ],
 )
 def test_a_wrong_key_of_a_service(tmp_path: Path, key: str, said: str) -> None:
@@ -211,8 +212,29 @@ def test_an_open_standard_input_means_nothing_on_a_terminal(tmp_path: Path) -> N
             "[build.a]\nrun = 3\n",
             '2:7: build "a": run must be a string for the shell, or a list of strings such as ["cargo"',
         ),
-        ("[build.a]\nrun = 'x'\noutputs = ['y']\n", '3:1: build "a": "outputs" is not supported yet'),
-        ("[build.a]\nrun = 'x'\nkeep = 3\n", '3:1: build "a": "keep" is not supported yet'),
+        *(
+            (f"[build.a]\nrun = 'x'\noutputs = ['{output}']\n", f'3:12: build "a": an entry of outputs must be {said}')
+            for output, said in {
+                ".": "what the build makes inside the folder of watch.toml",
+                "../out": "what the build makes inside the folder of watch.toml",
+                "!out": "what the build makes inside the folder of watch.toml",
+                ".procwatch/": "what the build makes inside the folder of watch.toml",
+                "/out": "relative to the folder of watch.toml",
+                "": "a path or pattern that is not empty",
+            }.items()
+        ),
+        (
+            "[service.a]\nrun = 'x'\nneeds = [{ name = 'b', uses = ['x'] }]\n[service.b]\nrun = 'x'\n",
+            '3:9: service "a": "uses" is for a build, and "b" is not one',
+        ),
+        ("[build.a]\nrun = 'x'\nkeep = 0\n", '3:8: build "a": keep must be a whole number from 1 to'),
+        (
+            (
+                "[build.a]\nrun = 'x'\noutputs = ['bin', 'doc/']\n"
+                "[service.b]\nrun = 'x'\nneeds = [{ name = 'a', uses = ['doc', 'lib'] }]\n"
+            ),
+            '6:9: service "b": uses "lib", which is no output of "build.a"; its outputs are: bin, doc',
+        ),
         ("[build.a]\nrun = 'x'\nport = 3\n", '3:1: build "a": unknown key "port"; it is a key of services'),
         (
             "[build.a]\nrun = 'x'\ntimeout = '0s'\n",

@@ -510,3 +510,37 @@ def test_files_that_would_be_read_are_known_too(tmp_path: Path) -> None:
     text = 'service.web = { run = "x", dir = "${WHERE:-.}" }'
     assert loaded(tmp_path, text).files == (*own, tmp_path / ".env")
     assert loaded(tmp_path, text, environ={"WHERE": "."}).files == own
+
+
+@pytest.mark.parametrize(
+    ("run", "word"),
+    [
+        ('"exec out/app --port 1"', "out/app"),
+        ('"./out/app"', "./out/app"),
+        ('["python", "out/app.py"]', "out/app.py"),
+        ("\"cd web; FLAGS='x' node --root=dist/a.js\"", "dist/a.js"),
+        ('"exec $PROCWATCH_RELEASE/out/app"', None),
+        ('["${PROCWATCH_RELEASE}/out/app"]', None),
+        ('"output/app out-of-order ../out/app"', None),
+        ('"--out/app"', None),
+    ],
+)
+def test_a_service_that_runs_an_output_by_its_own_path_is_warned_of(tmp_path: Path, run: str, word: str | None) -> None:
+    text = f"[build.my-app]\nrun = 'x'\noutputs = ['out', 'dist/*.js']\n[service.a]\nrun = {run}\nneeds = ['my-app']\n"
+    warnings = loaded(tmp_path, text).warnings
+    assert len(warnings) == (word is not None)
+    if word is not None:
+        seen = word.removeprefix("./")
+        assert warnings[0].message == (
+            f'service "a": runs "{word}", which the next run of build.my-app writes to; '
+            f"write $PROCWATCH_RELEASE_MY_APP/{seen}"
+        )
+        assert warnings[0].location is not None
+        assert warnings[0].location.line == 5
+
+
+def test_the_working_folder_and_a_missing_need_count_for_such_a_path(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    text = "[build.app]\nrun = 'x'\noutputs = ['out']\n[service.a]\nrun = './app'\ndir = 'out'\n"
+    (warning,) = loaded(tmp_path, text).warnings
+    assert warning.message.endswith('write $PROCWATCH_RELEASE_APP/out/app and need "build.app"')

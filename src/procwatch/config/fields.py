@@ -160,6 +160,7 @@ Color = Annotated[
 ]
 Regex = Annotated[str, BeforeValidator(values.regex), _json("regular expression", **_FILLED)]
 Pattern = Annotated[str, BeforeValidator(values.pattern), _json("pattern", type="string", pattern=f"^{_PATTERN}")]
+Output = Annotated[str, BeforeValidator(values.output), _json("pattern", type="string", pattern=f"^(?!!){_PATTERN}")]
 Ignore = Annotated[
     str, BeforeValidator(values.ignore_pattern), _json("pattern", type="string", pattern=f"^(?!#){_PATTERN}")
 ]

@@ -8,19 +8,19 @@ from pathlib import Path
 from procwatch.config import globs
 from procwatch.config.check import Findings, wrong_value
 from procwatch.config.locate import KeyPath
-from procwatch.config.schema import WatchToml
+from procwatch.config.schema import BuildTable, WatchToml
 
 # All patterns of a project, braces written out: a real one has some hundreds, and this many take a second to read.
 MAX_PATTERNS = 10_000
 
 
 def check_patterns(file: WatchToml, folder: Path, findings: Findings) -> None:
-    """Report what is wrong with the entries of `watch` and `ignore`, and the one with which they become too many."""
+    """Report what is wrong with entries of `watch`, `ignore`, `outputs`, and the one with which they are too many."""
     number = 0
     for path, text in _entries(file):
         try:
             home = findings.layers.home(path[:-1])
-            number += globs.check_watch(folder / home, text) if path[-2] == "watch" else globs.check_ignore(text)
+            number += globs.check_ignore(text) if path[-2] == "ignore" else globs.check_watch(folder / home, text)
         except globs.PatternError as error:
             findings.add(findings.at(path, wrong_value(path, error.noun, text)))
         if number > MAX_PATTERNS:
@@ -34,5 +34,6 @@ def _entries(file: WatchToml) -> Iterator[tuple[KeyPath, str]]:
     for kind, units in (("build", file.build), ("service", file.service)):
         for name, unit in units.items():
             lists += [((kind, name, "watch"), unit.watch), ((kind, name, "ignore"), unit.ignore)]
+            lists += [((kind, name, "outputs"), unit.outputs)] if isinstance(unit, BuildTable) else []
     for path, texts in lists:
         yield from (((*path, index), text) for index, text in enumerate(texts))

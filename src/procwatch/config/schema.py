@@ -27,6 +27,7 @@ from procwatch.config.fields import (
     Later,
     Name,
     OneOf,
+    Output,
     Pattern,
     Poll,
     Port,
@@ -134,7 +135,9 @@ class NeedTable(Table):
     until: Annotated[Literal["ready", "started"], OneOf()] | None = key(
         'For services: how far it must have come. Default: "ready".'
     )
-    uses: Later = later("The outputs of the build that matter here.")
+    uses: Annotated[list[Output], Field(min_length=1)] | None = key(
+        "For builds: those of its `outputs` that matter here. Default: all of them."
+    )
 
 
 class LogTable(Table):
@@ -295,8 +298,12 @@ class BuildTable(UnitTable):
     manual: Flag = key("Runs only when asked for by name; nothing may need it.", default=False)
     hooks: BuildHooksTable = key("Commands around the build.", default=BuildHooksTable())
     log: LogTable = key("What happens to its output.", default=LogTable())
-    outputs: Later = later("What the build makes, kept as numbered releases.")
-    keep: Later = later("How many releases are kept.")
+    outputs: list[Output] = key(
+        "Paths and patterns of what the build makes. Each success is copied into `.procwatch/releases/NAME/NUMBER/`, "
+        "from where services are started ($PROCWATCH_RELEASE).",
+        default=[],
+    )
+    keep: Count = key("How many releases are kept, besides those in use.", default=3)
 
 
 class ServiceTable(UnitTable):

@@ -18,6 +18,7 @@ from procwatch.config.layers import ASKED_KINDS, PROBE_KINDS
 from procwatch.config.listening import Own, check_addresses, listeners
 from procwatch.config.locate import KeyPath
 from procwatch.config.on_disk import check_files, home_dir
+from procwatch.config.own_path import check_own_path
 from procwatch.config.procfile import Instance
 from procwatch.config.resolve import Names
 from procwatch.config.schema import (
@@ -77,10 +78,10 @@ class Scope:
 def translate(file: WatchToml, scope: Scope, env_files: tuple[str, ...]) -> Project:
     """The project, which counts only if nothing was found wrong. `env_files` are the project's."""
     builds = {f"build.{name}": _build(scope, name, table) for name, table in file.build.items()}
-    services = _all_services(scope, file)
+    services = _all_services(scope, file, builds)
     units: dict[str, Build | Service] = {**builds, **services}
     check_addresses(file, scope.findings)
-    _check_manual(scope, file, units)
+    _check_needed_builds(scope, file, units)
     _check_cycles(scope, units)
     check_files(file, scope.folder, scope.names, _edges(units), scope.findings)
     default = _default(scope, file.project.default)
@@ -165,10 +166,18 @@ def _build(scope: Scope, name: str, table: BuildTable) -> Build:
         unchanged=table.unchanged,
         lock=table.lock,
         manual=table.manual,
+        outputs=_outputs(scope, (*path, "outputs"), table.outputs),
+        keep=table.keep,
+        home=scope.findings.layers.home((*path, "outputs")),
     )
 
 
-def _all_services(scope: Scope, file: WatchToml) -> dict[str, Service]:
+def _outputs(scope: Scope, path: KeyPath, written: list[str]) -> tuple[str, ...]:
+    where = scope.findings.layers.home(path)
+    return tuple(dict.fromkeys(one for text in written for one in home.watched(scope.folder, where, text)))
+
+
+def _all_services(scope: Scope, file: WatchToml, builds: Mapping[str, Build]) -> dict[str, Service]:
     found: dict[str, Service] = {}
     for name, table in file.service.items():
         for service in _services(scope, name, table):
@@ -176,6 +185,7 @@ def _all_services(scope: Scope, file: WatchToml) -> dict[str, Service]:
                 message = f'-c makes a "{service.short}" of another service too; give this one another name'
                 scope.report(("service", service.short), message, on_key=True)
             found[service.name] = service
+            check_own_path(service, ("service", name), builds, scope.folder, scope.findings)
     return found
 
 
@@ -295,11 +305,14 @@ def _needs(scope: Scope, path: KeyPath, table: UnitTable) -> tuple[Need, ...]:
         is_group = entry.name in scope.names.groups
         if entry.until and names and not any(name.startswith("service.") for name in names):
             scope.report(where, f'"until" is for services, and "{entry.name}" is not one')
+        if entry.uses and not (len(names) == 1 and names[0].startswith("build.")):
+            scope.report(where, f'"uses" is for a build, and "{entry.name}" is not one')
+        uses = _outputs(scope, (*path, "needs"), entry.uses or [])
         for name in names:
             if name in direct and not is_group:
                 scope.report(where, f'needs "{name}" twice')
             restart = name.startswith("build.") if entry.restart is None else entry.restart
-            (grouped if is_group else direct)[name] = Need(name, restart, entry.until or "ready")
+            (grouped if is_group else direct)[name] = Need(name, restart, entry.until or "ready", uses)
     return tuple((grouped | direct).values())
 
 
@@ -309,14 +322,20 @@ def _need_path(scope: Scope, path: KeyPath, table: UnitTable, index: int) -> Key
     return whole if len(table.needs) == 1 and not scope.findings.is_broken_below(whole) else (*whole, index)
 
 
-def _check_manual(scope: Scope, file: WatchToml, units: Mapping[str, Build | Service]) -> None:
-    """Nothing may need a build that runs only when asked for."""
+def _check_needed_builds(scope: Scope, file: WatchToml, units: Mapping[str, Build | Service]) -> None:
+    """Nothing may need a build that runs only when asked for, or use what is none of its outputs."""
     for unit in units.values():
-        for need in unit.needs:
+        for need in unit.build_needs:
             build = units.get(need.name)
-            if isinstance(build, Build) and build.manual:
+            if not isinstance(build, Build):
+                continue
+            if build.manual:
                 where = _where_needed(scope, file, unit.name, need.name)
                 scope.report(where, f'needs "{need.name}", which is manual: it runs only when asked for by name')
+            if unknown := [one for one in need.uses if one not in build.outputs]:
+                where = _where_needed(scope, file, unit.name, need.name)
+                known = f"its outputs are: {', '.join(build.outputs)}" if build.outputs else "it has no outputs"
+                scope.report(where, f'uses "{unknown[0]}", which is no output of "{need.name}"; {known}')
 
 
 def _where_needed(scope: Scope, file: WatchToml, unit: str, need: str) -> KeyPath:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 # ruff: noqa: TRY004 - pydantic turns a ValueError into its error, and lets a TypeError pass
 import math
+import posixpath
 import re
 import signal
 from collections.abc import Iterable
@@ -238,6 +239,15 @@ def ignore_pattern(value: object) -> str:
     if isinstance(value, str) and value.startswith("#"):
         raise ValueError('a pattern; a leading # makes it a comment, write "[#]" for the character')
     return pattern(value)
+
+
+def output(value: object) -> str:
+    """A path or a pattern of what a build makes."""
+    text = pattern(value)
+    parts = posixpath.normpath(text).split("/")
+    if text.startswith("!") or ".." in text.split("/") or parts in (["."], [".procwatch"]):
+        raise ValueError('what the build makes inside the folder of watch.toml, such as "dist" or "out/*.js"')
+    return text if any(char in text for char in "*?[{") else "/".join(parts)
 
 
 def command(value: object) -> str | tuple[str, ...]:

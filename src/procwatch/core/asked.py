@@ -1,4 +1,4 @@
-"""What users ask for by name while procwatch runs: start, stop, restart, build, pause.
+"""What users ask for by name while procwatch runs: start, stop, restart, build, rollback, pause.
 
 Rule 1: what is asked for overrules back-off, keys and pauses, never the graph: builds under way are waited for.
 Rule 2: a service that was stopped by hand stays stopped until somebody starts it; what needs it goes on running.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from procwatch.core import builds, life
+from procwatch.core import builds, life, releases
 from procwatch.core import messages as msg
 from procwatch.core.draft import Draft
 from procwatch.core.model import Service
@@ -29,6 +29,9 @@ def note(draft: Draft, event: msg.Asked) -> None:
             _start(draft, names, again=to == "restart")
         case msg.BuildsAsked(names):
             _build(draft, names)
+        case msg.RollbackAsked(names, to):
+            for name in names:
+                releases.roll_back(draft, name, to)
         case msg.PauseAsked(names, paused):
             changed = draft.state.paused | set(names) if paused else draft.state.paused - set(names)
             draft.state = replace(draft.state, paused=changed)

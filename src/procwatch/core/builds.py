@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from procwatch.core import messages as msg
+from procwatch.core import releases
 from procwatch.core.draft import STOPS_LIMIT, Draft
-from procwatch.core.model import Build
+from procwatch.core.model import Build, Release
 from procwatch.core.state import BuildState, is_disturbed
 
 # "the loop is found after five rounds" (contract, Change).
@@ -80,7 +81,8 @@ def must_run(draft: Draft, build: Build) -> bool:
     key = draft.wanted_key(build)
     unchanged = key is not None and key == state.key
     parked = state.rounds >= LOOP_ROUNDS and not state.touched  # what it wrote itself is still being told
-    if state.adopt or (unchanged and (state.clean or parked) and not state.force):
+    clean = state.clean or parked or _is_kept_apart(draft, build)
+    if (state.adopt and not build.outputs) or (unchanged and clean and not state.force and not state.adopt):
         reason = f"the same content as in run {state.run}" if unchanged and state.run else "taken as it is"
         _settle(draft, build.name, key=key, clean=state.clean or state.adopt, failure=None)
         _skipped(draft, build.name, state, reason)
@@ -92,13 +94,23 @@ def must_run(draft: Draft, build: Build) -> bool:
     return True
 
 
+def _is_kept_apart(draft: Draft, build: Build) -> bool:
+    """Whether nobody sees what a run disturbs: all that is started from this build has a release."""
+    return bool(build.outputs) and not any(user in draft.builds for user in draft.dependents.get(build.name, ()))
+
+
 def _settle(draft: Draft, name: str, *, key: str | None, clean: bool, failure: str | None) -> None:
-    state = draft.builds[name]
     draft.set_build(
         name, due=False, force=False, adopt=False, changed=(), looked=False, touched=False, key=key, clean=clean,
         tried=key, failure=failure,
     )  # fmt: skip
-    draft.actions.append(msg.Remember(name, key, clean, state.run))
+    _remember(draft, name)
+
+
+def _remember(draft: Draft, name: str) -> None:
+    state = draft.builds[name]
+    release = state.releases[-1].number if state.releases else None
+    draft.actions.append(msg.Remember(name, state.key, state.clean, state.run, release))
 
 
 def _skipped(draft: Draft, name: str, state: BuildState, reason: str) -> None:
@@ -116,17 +128,19 @@ def start(draft: Draft, build: Build) -> None:
         name, activity="running", due=False, force=False, run=run, run_key=draft.wanted_key(build),
         run_digest=state.digest, run_paths=state.changed, run_changed=frozenset(), started_s=draft.now_s,
         edited_s=draft.now_s, outcome=None, clean=False, looked=False, touched=False, changed=(), offered=False,
-        pause="to come", asked=False, why=_why(build, state),
+        pause="to come", asked=False, why=_why(build, state), adopt=False,
     )  # fmt: skip
     draft.actions.append(msg.Notice("build_started", name, run=run, paths=state.changed))
-    draft.actions.append(msg.Remember(name, state.key, clean=False, run=run))
-    draft.actions.append(msg.StartBuild(name, run, state.changed))
+    _remember(draft, name)
+    draft.actions.append(msg.StartBuild(name, run, state.changed, state.adopt))
 
 
 def _why(build: Build, state: BuildState) -> str:
     """What made it run, in words; files are told by `changed`."""
     if state.asked:
         return "asked for"
+    if state.adopt:
+        return "taken as it is"
     if state.changed:
         return _because(state.changed)
     if state.force or state.judged is None:
@@ -164,6 +178,7 @@ def note_finish(draft: Draft, event: msg.BuildFinished) -> None:
         return
     if state.activity == "stopping" or isinstance(event.outcome, msg.Cancelled):
         draft.set_build(event.name, activity="idle", due=True, looked=False, news=True, changed=_still_to_build(state))
+        _discard(draft, event.name, event.outcome)
         return
     draft.set_build(
         event.name, activity="verifying", outcome=event.outcome, duration_s=event.duration_s, looked=False, news=True
@@ -194,6 +209,7 @@ def judge(draft: Draft, build: Build, needs_fresh: bool) -> None:
         draft.set_build(build.name, due=True, looked=False, news=True)
     else:
         draft.set_build(build.name, due=True, looked=False, stops=state.stops + 1, changed=_still_to_build(state))
+        _discard(draft, build.name, state.outcome)
         reason = f"outdated when it ended: {_because(tuple(sorted(state.run_changed)), _why_not_fresh(draft, build))}"
         draft.actions.append(
             msg.Notice("build_cancelled", build.name, run=state.run, reason=reason, duration_s=state.duration_s)
@@ -240,32 +256,49 @@ def _park(draft: Draft, build: Build, state: BuildState, path: str) -> None:
 def _distrust(draft: Draft, name: str) -> None:
     """What it came to may be of other content than its key says: the next save, or start of procwatch, builds again."""
     draft.set_build(name, clean=False)
-    state = draft.builds[name]
-    draft.actions.append(msg.Remember(name, state.key, clean=False, run=state.run))
+    _remember(draft, name)
 
 
 def _use(draft: Draft, build: Build, state: BuildState, key: str | None, but: str | None = None) -> None:
     """The outcome counts; `but` says what a success lacks."""
     match state.outcome:
-        case msg.Succeeded():
-            _succeed(draft, build, state, key, but)
+        case msg.Succeeded(release):
+            _succeed(draft, build, state, key, but, release)
         case msg.Failed() as failed:
             _fail(draft, build, state, failed, key)
 
 
-def _succeed(draft: Draft, build: Build, state: BuildState, key: str | None, but: str | None) -> None:
+def _discard(draft: Draft, name: str, outcome: msg.Outcome | None) -> None:
+    """The outcome does not count: nor does the release that it has made."""
+    if isinstance(outcome, msg.Succeeded) and outcome.release and outcome.release not in draft.builds[name].releases:
+        draft.actions.append(msg.DropReleases(name, (outcome.release.number,)))
+
+
+def _take(draft: Draft, state: BuildState, name: str, release: Release | None) -> bool:
+    """The outputs of a success that counts; whether they are the same as those of the last one."""
+    if release is None or release in state.releases[-1:]:
+        return release is not None
+    draft.set_build(name, releases=(*state.releases, release))
+    draft.actions.append(msg.TakeRelease(name, release.number))
+    return False
+
+
+def _succeed(
+    draft: Draft, build: Build, state: BuildState, key: str | None, but: str | None, release: Release | None
+) -> None:
     name, run = build.name, state.run
     draft.set_build(name, ended_s=draft.now_s)
-    same = key is not None and key == state.key
+    same = _take(draft, state, name, release) or (release is None and key is not None and key == state.key)
     _settle(draft, name, key=key, clean=True, failure=None)
     draft.set_build(name, failures=0)
+    unpinned = releases.unpin(draft, name)
     for user in draft.services_below(name):
         below = draft.services[user]
         if not same:
             draft.set_service(user, changed=joined(below.changed, state.run_paths))
         if below.problem:
             draft.set_service(user, news=True)  # the build may have made what was missing
-    stays = _running_below(draft, name) if same else ()
+    stays = tuple(user for user in _running_below(draft, name) if user not in unpinned) if same else ()
     words = ", ".join(f"{user} stays on run {draft.services[user].instance}" for user in stays)
     draft.actions.append(
         msg.Notice(
@@ -312,8 +345,17 @@ def _what_stays(draft: Draft, name: str) -> str | None:
     """What a failure means for the services below: who stays on what, who goes on waiting."""
     services = draft.services_below(name)
     stays = [f"{user} stays on run {draft.services[user].instance}" for user in services if draft.is_alive(user)]
-    waits = [f"{user} waits for it" for user in services if not draft.is_alive(user)]
+    waits = [f"{user} {_what_it_does(draft, user)}" for user in services if not draft.is_alive(user)]
     return ", ".join(stays + waits) or None
+
+
+def _what_it_does(draft: Draft, user: str) -> str:
+    """What becomes of a service that does not run while one of its builds has failed."""
+    service = draft.project.services[user]
+    is_first = draft.services[user].basis is None
+    if is_first and draft.earlier_basis(service, draft.standings()) is not None:
+        return "starts from an earlier release"
+    return "waits for it"
 
 
 def joined(first: tuple[str, ...], then: tuple[str, ...]) -> tuple[str, ...]:

@@ -14,8 +14,19 @@ from typing import Any, Literal
 from procwatch.core import messages as msg
 from procwatch.core import overlap
 from procwatch.core.graph import closure
-from procwatch.core.model import Build, Need, Project, Service
-from procwatch.core.state import ALIVE, ASKED, DEFINITION, Basis, BuildState, Phase, Remembered, ServiceState, State
+from procwatch.core.model import Build, Need, Project, Release, Releases, Service
+from procwatch.core.state import (
+    ALIVE,
+    ASKED,
+    DEFINITION,
+    Basis,
+    BuildState,
+    Phase,
+    Remembered,
+    RememberedService,
+    ServiceState,
+    State,
+)  # fmt: skip
 from procwatch.sums import blake2b
 
 # "one stopped three times in a row is let finish" (contract, Change).
@@ -62,10 +73,53 @@ class Draft:
         self.services[name] = replace(self.services[name], **changes)
 
     def step(self, name: str, event: overlap.OverlapEvent) -> None:
-        """Have a service go on with its life."""
-        after, actions = overlap.step(self.project.services[name], self.services[name], event, self.now_s)
+        """Have a service go on with its life; what is started for it is told from which releases."""
+        service, before = self.project.services[name], self.services[name]
+        after, actions = overlap.step(service, before, event, self.now_s)
         self.services[name] = after
-        self.actions.extend(actions)
+        for action in actions:
+            if isinstance(action, msg.StartInstance):
+                self._started_from(service, action)
+        self._note_charge(service, before)
+        for action in actions:
+            match action:
+                case msg.StartInstance() | msg.RunHook():
+                    self.actions.append(replace(action, releases=self._releases_of(service, before, action)))
+                case _:
+                    self.actions.append(action)
+
+    def _started_from(self, service: Service, action: msg.StartInstance) -> None:
+        """Note which releases an instance is started from."""
+        state = self.services[service.name]
+        basis = state.candidate.basis if action.beside and state.candidate else state.basis
+        beside = {**state.beside, action.instance: self.releases_for(service, basis)}
+        self.set_service(service.name, beside=beside)
+
+    def _note_charge(self, service: Service, before: ServiceState) -> None:
+        """Another instance may be in charge: what has served well before can be gone back to."""
+        state = self.services[service.name]
+        is_other, beside = state.instance != before.instance, dict(state.beside)
+        if is_other:
+            beside[before.instance] = state.releases
+        releases = beside.pop(state.instance, state.releases)
+        if releases != state.releases:
+            proven = (state.releases,) if state.is_proven and state.releases else ()
+            self.set_service(service.name, releases=releases, is_proven=False, history=(*state.history, *proven))
+        if state.ready and not state.unverified and (is_other or not before.ready):
+            self.set_service(service.name, is_proven=True)
+        there = state.others | ({state.candidate.instance} if state.candidate else set())
+        left = {number: beside[number] for number in beside if number in there}
+        if left != state.beside:
+            self.set_service(service.name, beside=left)
+
+    def _releases_of(self, service: Service, before: ServiceState, action: msg.StartInstance | msg.RunHook) -> Releases:
+        """The releases of the instance that an action is about."""
+        state = self.services[service.name]
+        if isinstance(action, msg.RunHook) and action.hook == "pre_start":
+            return self.releases_for(service, state.going_to)
+        number = action.run if isinstance(action, msg.RunHook) else action.instance
+        known = {before.instance: before.releases, **before.beside, **state.beside, state.instance: state.releases}
+        return known.get(number, state.releases)
 
     def check(self, name: str) -> None:
         """Have the inputs of a unit read; what is known of them until the answer is old."""
@@ -96,7 +150,10 @@ class Draft:
     def _add(self, name: str) -> None:
         number, timer = self.state.numbers.get(name, (0, 0))
         if name in self.project.services:
-            self.services[name] = ServiceState(instance=number, newest=number, timer=timer)
+            kept = self.state.before.get(name, RememberedService())
+            self.services[name] = ServiceState(
+                instance=number, newest=number, timer=timer, history=kept.history, pinned=kept.pinned
+            )
         else:
             made = first_build(self.project.builds[name], self.state.absent.get(name))
             self.builds[name] = replace(made, timer=timer)
@@ -157,7 +214,7 @@ class Draft:
     def wanted_key(self, build: Build) -> str | None:
         """The key of its inputs as they are known now; None while those of something it needs are not."""
         state = self.builds[build.name]
-        needed = [self.builds[need.name].key for need in build.build_needs]
+        needed = [self.version(need) for need in build.build_needs]
         if state.digest is None or None in needed:
             return None
         return join_keys(state.digest, [key for key in needed if key is not None])
@@ -191,6 +248,12 @@ class Draft:
         met = {standings[name] for name in names}
         return "busy" if "busy" in met else "failed" if "failed" in met else "fresh"
 
+    def in_place(self, unit: Build | Service) -> tuple[str, ...]:
+        """The builds whose runs disturb what `unit` is started from: those without outputs, and what these need."""
+        needed = [self.project.builds[need.name] for need in unit.build_needs]
+        exposed = [build for build in needed if not build.outputs]
+        return tuple(dict.fromkeys(name for build in exposed for name in (build.name, *self.above(build))))
+
     def under_way(self) -> list[Build]:
         """The builds that have processes."""
         return [build for build in self.active_builds if self.builds[build.name].activity in {"running", "stopping"}]
@@ -200,22 +263,70 @@ class Draft:
     def wanted_basis(self, service: Service, standings: dict[str, Standing]) -> Basis | None:
         """What it would be started with now; None while it cannot be, or a build that it needs is not fresh."""
         state = self.services[service.name]
-        if (
-            state.digest is None
-            or state.problem
-            or self.worst((need.name for need in service.build_needs), standings) != "fresh"
-        ):
+        if state.digest is None or state.problem:
             return None
-        parts = [(DEFINITION, state.digest)]
-        parts.extend((need.name, self._version(need)) for need in service.needs if need.restart)
-        return (*parts, (ASKED, str(state.asks)))
+        held = {name for name, _ in state.pinned}  # what it has gone back to need not be fresh
+        if self.worst((need.name for need in service.build_needs if need.name not in held), standings) != "fresh":
+            return None
+        return self.newest_basis(service)
 
-    def _version(self, need: Need) -> str:
-        if need.name in self.builds:
-            return self.builds[need.name].key or ""
-        if need.name not in self.services:  # excepted
+    def newest_basis(self, service: Service) -> Basis:
+        """What it would be started with from what its needs last came to, fresh or not."""
+        state = self.services[service.name]
+        parts = [(DEFINITION, state.digest or "")]
+        parts.extend((need.name, self.version(need) or "") for need in service.needs if need.restart)
+        basis = (*parts, (ASKED, str(state.asks)))
+        return self.pin(service, basis) if state.pinned else basis  # every plan asks it of every service
+
+    def pin(self, service: Service, basis: Basis) -> Basis:
+        """The basis, with the releases that the service has been taken back to."""
+        pinned, held = dict(self.services[service.name].pinned), dict[str, str]()
+        for need in service.build_needs:
+            for release in self.builds[need.name].releases:
+                if release.number == pinned.get(need.name):
+                    held[need.name] = content(release, need.uses or self.project.builds[need.name].outputs)
+        return tuple((source, held.get(source, value)) for source, value in basis)
+
+    def earlier_basis(self, service: Service, standings: Mapping[str, Standing]) -> Basis | None:
+        """For a first start while builds have failed: the newest good releases, if there are any of an earlier time."""
+        state = self.services[service.name]
+        if state.basis is not None or state.digest is None or state.problem:
+            return None
+        for need in service.build_needs:
+            has_release = self.project.builds[need.name].outputs and self.version(need) is not None
+            if standings[need.name] == "busy" or (standings[need.name] == "failed" and not has_release):
+                return None
+        return self.newest_basis(service)
+
+    def version(self, need: Need) -> str | None:
+        """What a needed unit last came to: of a build with outputs those that are used, else its key; None: nothing."""
+        if need.name in self.services:
+            return str(self.services[need.name].generation)
+        if need.name not in self.builds:  # excepted
             return ""
-        return str(self.services[need.name].generation)
+        state, outputs = self.builds[need.name], self.project.builds[need.name].outputs
+        if not outputs:
+            return state.key
+        return content(state.releases[-1], need.uses or outputs) if state.releases else None
+
+    def releases_for(self, service: Service, basis: Basis | None) -> Releases:
+        """The releases that make up `basis`: the newest, or those in use as long as one of its builds is not fresh."""
+        if not service.build_needs:
+            return ()
+        state, wanted = self.services[service.name], dict(basis or ())
+        is_fresh = self.worst((need.name for need in service.build_needs), self.standings()) == "fresh"
+        used = dict(state.pinned) if is_fresh else {**dict(state.releases), **dict(state.pinned)}
+        found: list[tuple[str, int]] = []
+        for need in service.build_needs:
+            outputs, known = self.project.builds[need.name].outputs, self.builds[need.name].releases
+            if not outputs:
+                continue
+            of_that = [one for one in known if wanted.get(need.name) in (None, content(one, need.uses or outputs))]
+            numbers = [one.number for one in of_that or known]
+            if numbers:
+                number = used.get(need.name)
+                found.append((need.name, number if number in numbers else numbers[-1]))
+        return tuple(found)
 
     def is_moving(self, service: Service, standings: dict[str, Standing]) -> bool:
         """Whether it is about to be started or switched, or is being so, without anybody's help."""
@@ -260,11 +371,19 @@ def needs_without(project: Project, excepted: frozenset[str]) -> dict[str, tuple
 def first_build(build: Build, before: Remembered | None) -> BuildState:
     """`at_start` says whether the last success of an earlier supervisor counts, or what is on disk, or neither."""
     fresh = BuildState(
-        force=build.at_start == "always", adopt=build.at_start == "never", run=before.run if before else 0
-    )
-    if before is None or build.at_start == "always":
+        force=build.at_start == "always", adopt=build.at_start == "never", run=before.run if before else 0,
+        releases=before.releases if before else (),
+    )  # fmt: skip
+    if before is None or build.at_start == "always" or (build.outputs and not before.is_whole):
         return fresh
-    return replace(fresh, key=before.key, clean=before.clean)
+    # "its last run succeeded": while procwatch runs that does not matter where there is a release.
+    has_to_run = bool(build.outputs) and build.at_start == "changed" and not before.clean
+    return replace(fresh, key=before.key, clean=before.clean, force=has_to_run)
+
+
+def content(release: Release, outputs: tuple[str, ...]) -> str:
+    """What these entries of `outputs` hold in a release; of one that it was made without, nothing."""
+    return join_keys("", [release.digests.get(output, "") for output in outputs])
 
 
 def join_keys(digest: str, needed: list[str]) -> str:

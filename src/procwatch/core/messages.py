@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from procwatch.core.model import Exit, Project
+from procwatch.core.model import Exit, Project, Release, Releases
 from procwatch.frozen import field, frozen
 
 # --- events: what happened -------------------------------------------------------------------------------------------
@@ -53,12 +53,14 @@ class InputsChecked:
 
 @frozen
 class Succeeded:
-    """A run whose every step exited with 0."""
+    """A run whose every step exited with 0. `release`: its outputs, if it has any: a new one, or the one before."""
+
+    release: Release | None = None
 
 
 @frozen
 class Failed:
-    """A run that ended otherwise; `step` is what failed: "run", "pre_build", "post_build"."""
+    """A run that ended otherwise; `step` is what failed: "run", "pre_build", "post_build", "outputs"."""
 
     exit: Exit
     step: str = "run"
@@ -193,6 +195,14 @@ class BuildsAsked:
 
 
 @frozen
+class RollbackAsked:
+    """A user wants these services (full names) to run from releases of before; `to`: of this number."""
+
+    names: tuple[str, ...]
+    to: int | None = None
+
+
+@frozen
 class PauseAsked:
     """From now on changes of these units (full names) are only collected, or that is over."""
 
@@ -200,11 +210,11 @@ class PauseAsked:
     paused: bool
 
 
-Asked = ServicesAsked | BuildsAsked | PauseAsked
+Asked = ServicesAsked | BuildsAsked | RollbackAsked | PauseAsked
 Single = (
     Begun | FilesChanged | InputsChecked | BuildFinished | HookFinished | InstanceStarted | InstanceReady
     | InstanceNotReady | InstanceUnhealthy | InstanceLeaving | InstanceEnded | TimerFired | StopAsked
-    | ProjectChanged | ServicesAsked | BuildsAsked | PauseAsked
+    | ProjectChanged | ServicesAsked | BuildsAsked | RollbackAsked | PauseAsked
 )  # fmt: skip
 
 # What comes a hundredfold when a large project starts.
@@ -233,11 +243,15 @@ class CheckInputs:
 
 @frozen
 class StartBuild:
-    """Run pre_build, run, post_build; answered by `BuildFinished`. `changed`: the paths that caused it."""
+    """Run pre_build, run, post_build, copy the outputs; answered by `BuildFinished`.
+
+    `changed`: the paths that caused it. `adopt`: run nothing, what is on disk is to be copied.
+    """
 
     name: str
     run: int
     changed: tuple[str, ...] = ()
+    adopt: bool = False
 
 
 @frozen
@@ -250,7 +264,10 @@ class StopBuild:
 
 @frozen
 class RunHook:
-    """Run the commands of a hook. `pre_start` and `verify` are answered by `HookFinished`, the others not at all."""
+    """Run the commands of a hook. `pre_start` and `verify` are answered by `HookFinished`, the others not at all.
+
+    `releases`: of the instance that it is about.
+    """
 
     name: str
     hook: str
@@ -258,6 +275,7 @@ class RunHook:
     exit: Exit | None = None
     duration_s: float | None = None
     changed: tuple[str, ...] = ()
+    releases: Releases = ()
 
 
 @frozen
@@ -273,7 +291,8 @@ class StartInstance:
 
     Between the last two there may be `InstanceUnhealthy`, and anywhere `InstanceLeaving`. `again`: with the definition
     of the instance before, as the builds that its present one is to be used with are not there yet. `beside`: the one
-    in charge serves on. `apart`: clients are kept from it until it takes over.
+    in charge serves on. `apart`: clients are kept from it until it takes over. `releases`: of the builds with outputs
+    that it needs.
     """
 
     name: str
@@ -282,6 +301,7 @@ class StartInstance:
     again: bool = False
     beside: bool = False
     apart: bool = False
+    releases: Releases = ()
 
 
 @frozen
@@ -326,12 +346,41 @@ class SetTimer:
 
 @frozen
 class Remember:
-    """Keep for the next start what a build last succeeded with; `clean`: nothing has disturbed it since."""
+    """Keep for the next start what a build last succeeded with; `clean`: nothing has disturbed it since.
+
+    `release`: the number of that success's outputs.
+    """
 
     name: str
     key: str | None
     clean: bool
     run: int
+    release: int | None = None
+
+
+@frozen
+class RememberService:
+    """Keep for the next start which releases a service can go back to (`history`), and has gone back to (`pinned`)."""
+
+    name: str
+    history: tuple[Releases, ...]
+    pinned: Releases
+
+
+@frozen
+class TakeRelease:
+    """The release that the last run has made counts: it is the current one."""
+
+    name: str
+    number: int
+
+
+@frozen
+class DropReleases:
+    """Remove these: they do not count, or nobody needs them any more."""
+
+    name: str
+    numbers: tuple[int, ...]
 
 
 @frozen
@@ -372,6 +421,6 @@ class Notice:
 
 Effect = (
     CheckInputs | StartBuild | StopBuild | RunHook | StopHook | StartInstance | StopInstance | SignalInstance
-    | TakeOver | SetTimer | Remember | End
+    | TakeOver | SetTimer | Remember | RememberService | TakeRelease | DropReleases | End
 )  # fmt: skip
 Action = Effect | Notice

@@ -39,12 +39,25 @@ class Need:
     """One entry of `needs`, resolved to a full name.
 
     `restart`: a success of the build (a switch of the service) alone makes the needing service outdated.
-    `until`: for services, how far it must have come.
+    `until`: for services, how far it must have come. `uses`: of a build, those of its outputs that matter; none: all.
     """
 
     name: str
     restart: bool
     until: Literal["ready", "started"] = "ready"
+    uses: tuple[str, ...] = ()
+
+
+@frozen
+class Release:
+    """Outputs of a success of a build, as they were kept: their number, and what each entry of `outputs` held."""
+
+    number: int
+    digests: Mapping[str, str]
+
+
+# Which releases something is started from: builds by their full names, with numbers.
+Releases = tuple[tuple[str, int], ...]
 
 
 @frozen
@@ -229,7 +242,11 @@ class Unit:
 
 @frozen
 class Build(Unit):
-    """A command that runs and ends."""
+    """A command that runs and ends.
+
+    `outputs`: paths and patterns of what it makes, of which `keep` releases are kept. `home`: the folder of the file
+    that declares it, from which whoever is given a release expects them.
+    """
 
     stop: StopPolicy = StopPolicy(grace_s=2.0)
     timeout_s: float | None = None
@@ -238,6 +255,15 @@ class Build(Unit):
     unchanged: Literal["skip", "run"] = "skip"
     lock: str | None = None
     manual: bool = False
+    outputs: tuple[str, ...] = ()
+    keep: int = 3
+    home: str = ""
+
+    @property
+    def release_variable(self) -> str:
+        """The variable that tells whoever needs it where its outputs are (contract, "What every command is given")."""
+        word = "".join(char if char.isascii() and char.isalnum() else "_" for char in self.short)
+        return f"PROCWATCH_RELEASE_{word.upper()}"
 
 
 @frozen
@@ -325,6 +351,8 @@ def definition(project: Project, unit: Build | Service) -> str:
     """
     parts: list[object] = [unit.run, sorted(unit.hooks.items()), unit.dir, project.shell]
     parts += [sorted(project.env.items()), project.env_files, sorted(unit.env.items()), unit.env_files]
+    if isinstance(unit, Build) and unit.outputs:
+        parts += [unit.outputs]
     if isinstance(unit, Service):
         parts += [unit.port, unit.given_port, unit.listen, unit.stop, unit.stdin, unit.tty, unit.ready, unit.health]
     return repr(parts)

@@ -10,11 +10,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from procwatch.core import asked, builds, ending, graph, life, reload
+from procwatch.core import asked, builds, ending, graph, life, releases, reload
 from procwatch.core import messages as msg
 from procwatch.core.draft import STOPS_LIMIT, Draft, Standing, needs_without
 from procwatch.core.model import Build, Project, Service
-from procwatch.core.state import ALIVE, ASKED, DISTURBED, Basis, Phase, Remembered, ServiceState, State
+from procwatch.core.state import (
+    ALIVE,
+    ASKED,
+    DISTURBED,
+    Basis,
+    Phase,
+    Remembered,
+    RememberedService,
+    ServiceState,
+    State,
+)  # fmt: skip
 from procwatch.frozen import frozen
 
 # For which a service would be stopped, or started, at once.
@@ -50,13 +60,16 @@ def initial(
     project: Project,
     names: Iterable[str],
     remembered: Mapping[str, Remembered],
+    services: Mapping[str, RememberedService] | None = None,
     *,
     watching: bool = True,
     excepted: frozenset[str] = frozenset(),
 ) -> State:
     """The state before anything has started: `names` (full names) and what they need take part, `excepted` do not."""
-    draft = Draft(project, State({}, {}, absent=remembered, watching=watching, excepted=excepted), 0.0)
+    state = State({}, {}, absent=remembered, before=services or {}, watching=watching, excepted=excepted)
+    draft = Draft(project, state, 0.0)
     draft.join(names)
+    releases.forget_what_is_gone(draft)
     return draft.freeze()
 
 
@@ -71,6 +84,8 @@ def plan(project: Project, state: State, event: msg.Event, now_s: float) -> Plan
     elif draft.state.begun:
         while _advance(draft):
             pass
+        releases.prune(draft)
+        releases.remember(draft)
         resting = ending.at_rest(draft)
         if resting and not draft.state.watching:
             ending.end_by_itself(draft)
@@ -91,7 +106,7 @@ def _record(draft: Draft, event: msg.Single) -> None:
             _note_stop(draft, event)
         case msg.ProjectChanged():
             reload.note(draft, event)
-        case msg.ServicesAsked() | msg.BuildsAsked() | msg.PauseAsked():
+        case msg.ServicesAsked() | msg.BuildsAsked() | msg.RollbackAsked() | msg.PauseAsked():
             asked.note(draft, event)
         case _ if event.name in draft.services | draft.builds:
             _note_life(draft, event)
@@ -117,7 +132,9 @@ def _note_service(draft: Draft, name: str, event: life.ServiceEvent) -> None:
         return  # it is stopped in its turn: not before what needs it
     if isinstance(event, msg.InstanceEnded) and event.instance == draft.services[name].instance:
         _note_end(draft, name)
+    before = draft.services[name]
     draft.step(name, event)
+    releases.note_end(draft, draft.project.services[name], before)
 
 
 def _note_end(draft: Draft, name: str) -> None:
@@ -276,10 +293,10 @@ def _build_hold(draft: Draft, build: Build, standings: dict[str, Standing]) -> s
     for need in build.service_needs:
         if reason := draft.unmet(need, standings, settled=True):
             return reason
-    for user in draft.dependents.get(build.name, ()):
-        if user in draft.services and draft.services[user].phase is Phase.RETIRING:
+    for service in draft.active_services:
+        if draft.services[service.name].phase is Phase.RETIRING and build.name in draft.in_place(service):
             # It is being stopped to start from what is on disk now: a build must not write there first.
-            return f"waits until {user} has started"
+            return f"waits until {service.name} has started"
     return _turn_hold(draft, build)
 
 
@@ -335,7 +352,7 @@ def _advance_service(draft: Draft, service: Service) -> None:
     if service.name in draft.state.paused and not state.due:
         draft.holds[service.name] = "paused"
         return
-    basis = wanted or _same_again(draft, service)
+    basis = wanted or _same_again(draft, service) or draft.earlier_basis(service, standings)
     hold = _service_hold(draft, service, standings, basis, settled=wanted is not None and wanted != current)
     hold = hold or _others_hold(service, state)
     if hold or basis is None:
@@ -354,14 +371,14 @@ def _others_hold(service: Service, state: ServiceState) -> str | None:
 def _same_again(draft: Draft, service: Service) -> Basis | None:
     """What ran before is started again although a build has failed since (after a crash, or when a user asks for it).
 
-    Not while a build runs.
+    Not while a build without outputs runs.
     """
     state = draft.services[service.name]
-    basis = state.basis
-    if basis is None or any(_will_run(draft, name) for name in draft.above(service)):
+    basis, in_place = state.basis, draft.in_place(service)
+    if basis is None or any(_will_run(draft, name) for name in in_place):
         return None
-    runs = [f"{name} {draft.builds[name].run}" for name in draft.above(service) if not draft.builds[name].clean]
-    kept = tuple(part for part in basis if part[0] not in {DISTURBED, ASKED})
+    runs = [f"{name} {draft.builds[name].run}" for name in in_place if not draft.builds[name].clean]
+    kept = tuple(part for part in draft.pin(service, basis) if part[0] not in {DISTURBED, ASKED})
     kept = (*kept, (ASKED, str(state.asks)))
     return (*kept, (DISTURBED, ", ".join(runs))) if runs else kept
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from procwatch.core import builds, overlap
+from procwatch.core import builds, overlap, releases
 from procwatch.core import messages as msg
 from procwatch.core.draft import Draft
 from procwatch.core.model import Build, Project, Service, definition
@@ -73,6 +73,7 @@ def note(draft: Draft, event: msg.ProjectChanged) -> None:
         _take_back(draft, name)
     wanted = [name for name in event.names if name not in draft.state.excepted]
     draft.join((*wanted, *(name for name in new.units if name in draft.builds or name in draft.services)))
+    releases.forget_what_is_gone(draft)
     told = difference(current, new)
     names = (*told.changed, *told.added, *told.removed)
     draft.actions.append(msg.Notice("config_reloaded", effect=told.words, names=names))
@@ -192,7 +193,8 @@ def _forget(draft: Draft, name: str) -> None:
     if name in draft.builds:
         state = draft.builds.pop(name)
         numbers[name] = (state.run, state.timer)
-        before = Remembered(state.key, state.clean, state.run)
+        release = state.releases[-1].number if state.releases else None
+        before = Remembered(state.key, state.clean, state.run, release, state.releases)
         draft.state = replace(draft.state, absent={**draft.state.absent, name: before})
     else:
         service = draft.services.pop(name)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from procwatch.core import releases
 from procwatch.core.draft import Draft
 from procwatch.core.model import Build, Service
 from procwatch.core.state import BuildState, Phase, ServiceState
@@ -56,6 +57,8 @@ def _service(moment: Moment, draft: Draft, service: Service, state: ServiceState
         found |= {"pid": state.pid, "uptime": round(moment.now_s - state.started_s, 3)}
     if reason := _reason(moment, service.name, state):
         found["reason"] = reason
+    if state.releases:
+        found["releases"] = dict(state.releases)
     if service.name in moment.state.paused:
         found["paused"] = True
     return found
@@ -65,7 +68,7 @@ def _is_outdated(draft: Draft, service: Service, state: ServiceState) -> bool:
     """Whether what runs is not what is wanted."""
     if state.phase not in {Phase.READY, Phase.STARTING, Phase.SWITCHING, Phase.OVERLAPPING} or state.basis is None:
         return False
-    return draft.wanted_basis(service, draft.standings()) != state.basis
+    return bool(state.pinned) or draft.wanted_basis(service, draft.standings()) != state.basis
 
 
 def _reason(moment: Moment, name: str, state: ServiceState) -> str:
@@ -78,6 +81,8 @@ def _reason(moment: Moment, name: str, state: ServiceState) -> str:
             return f"{hold.removeprefix('outdated: ')} {_ago(moment.now_s - build.ended_s)}"
     if hold:
         return hold.removeprefix("outdated: ")
+    if state.pinned:
+        return f"went back to {releases.words(state.pinned)}"
     return _trouble(state)
 
 
@@ -117,6 +122,8 @@ def _build(moment: Moment, draft: Draft, build: Build, state: BuildState | None)
         found |= {"duration": round(state.duration_s, 3), "age": round(moment.now_s - state.ended_s, 3)}
     if state.failure is not None:
         found["failure"] = state.failure
+    if state.releases:
+        found["releases"] = [release.number for release in state.releases]
     if hold := moment.holds.get(build.name):
         found["reason"] = hold
     if build.name in moment.state.paused:

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Literal
 
 from procwatch.core.messages import Outcome
+from procwatch.core.model import Release, Releases
 from procwatch.frozen import field, frozen
 
 
@@ -89,6 +90,10 @@ class ServiceState:
     started for; `cause`: those that this one was, and `why` in words. `problem`: why no instance could be started now,
     in words. `probed`: its probe has succeeded, and verify is put off. `leaving_s`: when the instance said that it ends
     by itself. `fault`: why it is failing.
+
+    `releases`: those that the instance in charge was started from; `is_proven`: one that was started from them has
+    served. `beside`: of the candidate, and of those that go, by their numbers. `history`: those before, that have been
+    proven. `pinned`: those that it has been taken back to.
     """
 
     phase: Phase = Phase.STOPPED
@@ -123,6 +128,11 @@ class ServiceState:
     fault: Fault | None = None
     crashes: int = 0
     timer: int = 0
+    releases: Releases = ()
+    beside: Mapping[int, Releases] = field(default_factory=dict)
+    is_proven: bool = False
+    history: tuple[Releases, ...] = ()
+    pinned: Releases = ()
 
 
 Activity = Literal["idle", "running", "verifying", "stopping"]
@@ -142,9 +152,10 @@ class BuildState:
     `outcome` (its end, until the inputs are known to be the same).
 
     What it came to: `key` (of the last success), `clean` (nothing ran since that success that may have disturbed what
-    it wrote), `tried` (key of the last outcome that was used), `failure` (in words, if that one failed), `failures` (in
-    a row), `ended_s` (when that outcome came), `stops` (outdated runs in a row), `offered` (an outdated success that is
-    used all the same), `wavered` (its last run was dropped because the inputs changed meanwhile, and back).
+    it wrote), `releases` (its outputs at successes that counted, the newest last), `tried` (key of the last outcome
+    that was used), `failure` (in words, if that one failed), `failures` (in a row), `ended_s` (when that outcome came),
+    `stops` (outdated runs in a row), `offered` (an outdated success that is used all the same), `wavered` (its last run
+    was dropped because the inputs changed meanwhile, and back).
 
     Of the loop guard: `rounds` and `suspects` (completed runs in a row in which these paths changed), `pause` (whether
     the wait before the round that decides is still to come, goes on, or is over) and `timer` (its number).
@@ -173,6 +184,7 @@ class BuildState:
     duration_s: float = 0.0
     key: str | None = None
     clean: bool = False
+    releases: tuple[Release, ...] = ()
     tried: str | None = None
     failure: str | None = None
     failures: int = 0
@@ -193,19 +205,35 @@ class BuildState:
 
 @frozen
 class Remembered:
-    """What an earlier supervisor left about a build: its last success, and whether its last run was that success."""
+    """What an earlier supervisor left about a build: its last success, and whether its last run was that success.
+
+    `release`: the number of that success's outputs. `releases`: those that are there. `is_whole`: what that success
+    made is still there, and so is its release.
+    """
 
     key: str | None
     clean: bool
     run: int
+    release: int | None = None
+    releases: tuple[Release, ...] = ()
+    is_whole: bool = True
+
+
+@frozen
+class RememberedService:
+    """What an earlier supervisor left about a service: `history` and `pinned` as in ServiceState."""
+
+    history: tuple[Releases, ...] = ()
+    pinned: Releases = ()
 
 
 @frozen
 class State:
     """Everything. Only the builds and services that take part have an entry; `checks` numbers the checks.
 
-    `absent`: what an earlier supervisor left of the builds that do not take part. `paused`: units whose changes are
-    only collected. `excepted`: units that are not to take part though others need them, for which they count as there.
+    `absent`: what an earlier supervisor left of the builds that do not take part; `before`: what it left of services.
+    `paused`: units whose changes are only collected. `excepted`: units that are not to take part though others need
+    them, for which they count as there.
     `removed`: units that the configuration has no more, until they have ended; `numbers`: of those that are forgotten
     by now, the last run or instance, and the last timer. `watching`: files are watched, so that something can always
     still happen. `exit_code`: None until a stop was asked for, then what procwatch is to end with.
@@ -214,6 +242,7 @@ class State:
     builds: Mapping[str, BuildState]
     services: Mapping[str, ServiceState]
     absent: Mapping[str, Remembered] = field(default_factory=dict)
+    before: Mapping[str, RememberedService] = field(default_factory=dict)
     paused: frozenset[str] = frozenset()
     excepted: frozenset[str] = frozenset()
     removed: frozenset[str] = frozenset()

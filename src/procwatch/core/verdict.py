@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
+from procwatch.core import releases
 from procwatch.core.draft import Draft
 from procwatch.core.life import CRASH_LOOP
 from procwatch.core.model import Project
@@ -16,7 +17,7 @@ from procwatch.core.state import ALIVE, Phase, State
 from procwatch.frozen import frozen
 
 # "wait" takes what there is; the others want something that comes after they were asked for.
-Wish = Literal["start", "stop", "restart", "build", "wait"]
+Wish = Literal["start", "stop", "restart", "build", "rollback", "wait"]
 
 
 @frozen
@@ -132,8 +133,10 @@ def _service(moment: Moment, wish: Wish, name: str, since: int) -> Verdict:
 def _ready(moment: Moment, wish: Wish, name: str, *, is_newer: bool) -> Verdict:
     """It serves: is it what was asked for?"""
     state = moment.state.services[name]
-    if wish == "restart" and not is_newer:
+    if wish in {"restart", "rollback"} and not is_newer:
         return _failed(f"stays on run {state.instance}: {state.refusal}")
+    if wish == "wait" and state.pinned:
+        return _failed(f"it went back to {releases.words(state.pinned)}")
     if wish == "wait":
         draft = Draft(moment.project, moment.state, moment.now_s)
         wanted = draft.wanted_basis(moment.project.services[name], draft.standings())

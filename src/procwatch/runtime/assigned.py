@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from procwatch.config.find import FOLDER
@@ -54,8 +55,8 @@ class Assigner:
             found["PROCWATCH_EVENT"] = occasion.event
         return {**found, **result(occasion.exit, occasion.duration_s)}
 
-    def service(self, service: Service, instance: int) -> dict[str, str]:
-        """For an instance of a service, and for the command of its `ready.run`."""
+    def service(self, service: Service, instance: int, releases: Mapping[str, Path] | None = None) -> dict[str, str]:
+        """For an instance of a service, and for the command of its `ready.run`. `releases`: variable -> folder."""
         found = {**self.common(service.name, instance), "PROCWATCH_REPLICA": "1"}
         port = service.port if service.port is not None else service.given_port
         if port is not None:
@@ -63,7 +64,15 @@ class Assigner:
         asked = next((each for each in service.listen if each.port), None)
         if asked is not None:
             found["PROCWATCH_URL"] = f"http://{at(asked.reached_at, asked.port)}"
-        return found
+        return found | release_variables(releases or {})
+
+
+def release_variables(releases: Mapping[str, Path]) -> dict[str, str]:
+    """The same, and where there is just one also without a name."""
+    found = {name: str(folder) for name, folder in releases.items()}
+    if len(releases) == 1:
+        found["PROCWATCH_RELEASE"] = str(*releases.values())
+    return found
 
 
 def result(exit_: Exit | None, duration_s: float | None) -> dict[str, str]:

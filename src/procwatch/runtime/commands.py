@@ -15,7 +15,8 @@ from typing import Any, Protocol
 from procwatch import __version__
 from procwatch.control.protocol import NO_METHOD, PROTOCOL, WRONG_PARAMS, Fault, Request
 from procwatch.core import messages as msg
-from procwatch.core import names, snapshot, verdict
+from procwatch.core import names, releases, snapshot, verdict
+from procwatch.core.draft import Draft
 from procwatch.core.graph import closure
 from procwatch.core.model import Project
 from procwatch.core.verdict import Moment, Verdict, Wish
@@ -74,7 +75,8 @@ class Commands:
         self._methods: dict[str, Callable[[Params, Caller], Awaitable[object]]] = {
             "hello": self._hello, "status": self._status, "why": self._why, "start": self._start, "stop": self._stop,
             "restart": self._restart, "build": self._build, "wait": self._wait, "pause": self._pause,
-            "resume": self._resume, "events": self._events, "follow": self._follow, "shutdown": self._shutdown,
+            "resume": self._resume, "rollback": self._rollback, "events": self._events,
+            "follow": self._follow, "shutdown": self._shutdown,
             "logs": self._logs, "reload": self._reload,
             "attach": self._attach, "type": attachments.type, "resize": attachments.resize,
             "detach": attachments.detach,
@@ -177,6 +179,20 @@ class Commands:
     async def _build(self, params: Params, caller: Caller) -> object:
         chosen = names.builds(self._project, params.words("names", at_least_one=True))
         return await self._ask(params, caller, msg.BuildsAsked(chosen), "build", chosen)
+
+    async def _rollback(self, params: Params, caller: Caller) -> object:
+        chosen = names.services(self._project, params.words("names", at_least_one=True))
+        to = params.number("to", None)
+        number = None if to is None else int(to)
+        moment = self._engine.moment()
+        draft = Draft(moment.project, moment.state, moment.now_s)
+        for name in chosen:
+            if name not in self._project.services:
+                raise Fault(ExitCode.USAGE, f"{name} is a build; only a service can go back")
+            found = releases.earlier(draft, self._project.services[name], number)
+            if isinstance(found, str):
+                raise Fault(ExitCode.FAILED if to is None else ExitCode.USAGE, f"{name} cannot go back: {found}")
+        return await self._ask(params, caller, msg.RollbackAsked(chosen, number), "rollback", chosen)
 
     async def _wait(self, params: Params, caller: Caller) -> object:
         chosen = self._units(params, at_least_one=True)

@@ -9,11 +9,12 @@ from pathlib import Path
 from types import MappingProxyType
 
 from procwatch.config.environment import compose, expand_command, read_own_env_files, read_project_env_files
-from procwatch.core.model import Build, Command, Project, Service, StopPolicy
+from procwatch.core.model import Build, Command, Project, Releases, Service, StopPolicy
 from procwatch.errors import ProcwatchError
 from procwatch.frozen import frozen
 from procwatch.runtime.assigned import Assigner, Occasion
 from procwatch.runtime.instance import Launch
+from procwatch.runtime.releases import ReleaseStore
 from procwatch.runtime.spawn import Spec
 from procwatch.runtime.steps import Step
 
@@ -27,13 +28,15 @@ DEFAULT_TERM = "xterm-256color"
 class Surroundings:
     """Turns a unit and an occasion into specs. Raises ProcwatchError where an env file or a variable is missing.
 
-    `inherited` is procwatch's own environment; `terminal` says whether output ends up on one with colours.
+    `inherited` is procwatch's own environment; `terminal` says whether output ends up on one with colours; `kept` knows
+    where releases are.
     """
 
     project: Project
     inherited: Mapping[str, str]
     assigner: Assigner
     terminal: bool
+    kept: ReleaseStore
 
     def build_steps(self, build: Build, run: int, changed: tuple[str, ...]) -> tuple[Step, ...]:
         """pre_build, run and post_build of one run."""
@@ -48,21 +51,25 @@ class Surroundings:
         return tuple(steps)
 
     def hook_steps(
-        self, unit: Build | Service, occasion: Occasion, door: Mapping[str, str] = MappingProxyType({})
+        self,
+        unit: Build | Service,
+        occasion: Occasion,
+        releases: Releases = (),
+        door: Mapping[str, str] = MappingProxyType({}),
     ) -> tuple[Step, ...]:
         """The commands of a hook; `occasion.event` is its name. `door`: variables that lead to one instance."""
         assigned = self.assigner.command(occasion)
         if isinstance(unit, Service):
-            assigned = {**self.assigner.service(unit, occasion.run), **assigned, **door}
+            assigned = {**self._of_service(unit, occasion.run, releases), **assigned, **door}
         hook = occasion.event or ""
         commands = unit.hooks.get(hook, ())
         if hook == "verify" and isinstance(unit, Service) and unit.verify is not None:
             commands = (unit.verify,)
         return tuple(Step(hook, self._spec(unit, command, assigned, HOOK_STOP)) for command in commands)
 
-    def launch(self, service: Service, instance: int) -> Launch:
-        """What starts an instance."""
-        spec = self._spec(service, service.run, self.assigner.service(service, instance), service.stop)
+    def launch(self, service: Service, instance: int, releases: Releases = ()) -> Launch:
+        """What starts an instance from these releases; of a build of which there is none among them, the current."""
+        spec = self._spec(service, service.run, self._of_service(service, instance, releases), service.stop)
         if service.tty and not spec.env.get("TERM"):
             spec = replace(spec, env={**spec.env, "TERM": DEFAULT_TERM})
         return Launch(spec, service.ready, service.timing, service.port, service.health)
@@ -82,6 +89,10 @@ class Surroundings:
             except ProcwatchError as error:
                 found[service.name] = str(error)
         return found
+
+    def _of_service(self, service: Service, instance: int, releases: Releases) -> dict[str, str]:
+        names = tuple(need.name for need in service.build_needs)
+        return self.assigner.service(service, instance, self.kept.folders(self.project, names, releases))
 
     def _spec(self, unit: Build | Service, command: Command, assigned: Mapping[str, str], stop: StopPolicy) -> Spec:
         env = compose(self.project, unit, self.inherited, assigned, terminal=self.terminal)

@@ -208,6 +208,12 @@ class Engine:
                 asyncio.get_running_loop().call_later(delay_s, self.tell, msg.TimerFired(name, timer))
             case msg.Remember():
                 self._parts.store.remember(action)
+            case msg.RememberService():
+                self._parts.store.remember_service(action)
+            case msg.TakeRelease(name, number):
+                self._parts.releases.take(name, number)
+            case msg.DropReleases(name, numbers):
+                self._parts.releases.drop(name, numbers)
             case msg.End(code):
                 self._exit_code = code
 
@@ -274,9 +280,14 @@ class Engine:
         since_s = self._parts.clock()
         outcome: msg.Outcome
         try:
-            steps = self._parts.surroundings.build_steps(build, action.run, action.changed)
+            steps = self._parts.surroundings.build_steps(build, action.run, action.changed) if not action.adopt else ()
+            keep = partial(self._parts.releases.make, build) if build.outputs else None
             outcome = await run_build(
-                steps, build.timeout_s, lambda step: self._outputs.of_step(build, step, action.run), self._parts.forest
+                steps,
+                build.timeout_s,
+                lambda step: self._outputs.of_step(build, step, action.run),
+                self._parts.forest,
+                keep,
             )
         except asyncio.CancelledError:
             outcome = msg.Cancelled()

@@ -61,7 +61,7 @@ class Hooks:
         limit_s = VERIFY_LIMIT_S if action.hook == "verify" else limit_s
         door = self._parts.fronts.door(action.name, action.run) if action.hook == "verify" else {}
         try:
-            steps = surroundings.hook_steps(unit, occasion, door)
+            steps = surroundings.hook_steps(unit, occasion, action.releases, door)
             return await run_hook(steps, lambda hook: self._outputs.of_hook(unit, hook), self._parts.forest, limit_s)
         except ProcwatchError as error:
             return refused(error)

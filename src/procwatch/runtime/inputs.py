@@ -83,7 +83,7 @@ class Inputs:
         named = tuple(self._place.relative(path) for path in definitions)
         declaring = (*literal_patterns(self._place, named), *watch_patterns(self._place, project.include))
         self._definitions = Rules(declaring, None, self._ignores)
-        rules = dict.fromkeys(rules for unit in self._units.values() for rules in (unit.watched, unit.env))
+        rules = dict.fromkeys(rules for unit in self._units.values() for rules in (unit.watched, unit.env, unit.made))
         self._territory = Territory(self._place, (*rules, self._definitions), self._ignores)
         self._fingerprints = Fingerprints()
         self._locks = {name: Lock() for name in self._units}
@@ -252,7 +252,7 @@ def _matches(rules: Rules, source: str, path: str) -> bool:
 
 def _is_reader(unit: UnitRules, path: str) -> bool:
     """Whether a change of `path` makes a build stale, or a service outdated through an env file."""
-    return unit.env.reads(path) or (isinstance(unit.unit, Build) and unit.watched.reads(path))
+    return any(rules.reads(path) for rules in _content_rules(unit))
 
 
 def _frozen(paths: Mapping[str, list[str]]) -> Mapping[str, tuple[str, ...]]:
@@ -265,7 +265,7 @@ def _is_touched(unit: UnitRules, path: str) -> bool:
 
 
 def _content_rules(unit: UnitRules) -> tuple[Rules, ...]:
-    return (unit.watched, unit.env) if isinstance(unit.unit, Build) else (unit.env,)
+    return (unit.watched, unit.env, unit.made) if isinstance(unit.unit, Build) else (unit.env,)
 
 
 def _differing(before: _Memory | None, after: _Memory) -> Iterator[str]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from procwatch.core import messages as msg
-from procwatch.core.model import Exit, Service
+from procwatch.core.model import Exit, Releases, Service
 from procwatch.errors import ProcwatchError
 from procwatch.frozen import field, record
 from procwatch.runtime import instance as life
@@ -41,6 +41,7 @@ class _Running:
     task: asyncio.Task[Any]
     since_s: float
     surroundings: Surroundings
+    releases: Releases
     launch: life.Launch | None = None
     process: Process | None = None
     health: asyncio.Task[None] | None = None
@@ -75,7 +76,7 @@ class Instances:
         service = surroundings.project.services[action.name]
         task = asyncio.current_task()
         assert task is not None
-        one = _Running(action.name, action.instance, task, self._parts.clock(), surroundings)
+        one = _Running(action.name, action.instance, task, self._parts.clock(), surroundings, action.releases)
         self._running[one.name, one.number] = one
         sink = self._outputs.of_step(service, "run", one.number)
         try:
@@ -90,7 +91,7 @@ class Instances:
             await life.run_instance(launch, sink, self._parts.forest, lambda report: self._reported(one, report))
 
     async def _launch(self, surroundings: Surroundings, service: Service, action: msg.StartInstance) -> life.Launch:
-        launch = surroundings.launch(service, action.instance)
+        launch = surroundings.launch(service, action.instance, action.releases)
         terminal = self._parts.terminals.size(service.name) if service.tty else None
         seat = await self._parts.fronts.seat(service, action)
         return replace(launch, spec=replace(launch.spec, terminal=terminal, handed=seat.handed), door=seat.door)
@@ -143,7 +144,7 @@ class Instances:
         ended: Exit | None = None,
         lived_s: float | None = None,
     ) -> None:
-        run = msg.RunHook(action.name, hook, action.instance, ended, lived_s, action.changed)
+        run = msg.RunHook(action.name, hook, action.instance, ended, lived_s, action.changed, one.releases)
         await self._hooks.inform(run, one.surroundings)
 
     def _reported(self, one: _Running, report: life.Report) -> None:

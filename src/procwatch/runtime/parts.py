@@ -14,6 +14,7 @@ from procwatch.frozen import record
 from procwatch.runtime.effects import Surroundings
 from procwatch.runtime.fronts import Fronts
 from procwatch.runtime.inputs import Inputs
+from procwatch.runtime.releases import ReleaseStore
 from procwatch.runtime.spawn import Sink
 from procwatch.runtime.store import Store
 from procwatch.runtime.terminals import Terminals
@@ -51,6 +52,7 @@ class Parts:
     inputs: Inputs
     forest: Forest
     store: Store
+    releases: ReleaseStore
     world: World
     terminals: Terminals
     fronts: Fronts

@@ -9,6 +9,7 @@ Rule 3: a folder is left out only when no path below it can count.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 
 from procwatch.core.model import Build, Project, Service
@@ -127,11 +128,14 @@ def _deeper(one: str | None, other: str | None) -> str | None:
 
 @frozen
 class UnitRules:
-    """The two ways in which a unit depends on files: what it watches, and its and the project's env files."""
+    """The ways in which a unit depends on files: what it watches, its and the project's env files, and of a build what
+    those that it needs have made, ignored or not.
+    """
 
     unit: Build | Service
     watched: Rules
     env: Rules
+    made: Rules
 
 
 def unit_rules(project: Project, place: Base, files: IgnoreFiles) -> Mapping[str, UnitRules]:
@@ -153,7 +157,16 @@ def _one(
 ) -> UnitRules:
     try:
         ignored = ignore_patterns(place, (*project.watch.ignore, *unit.ignore))
-        watched = Rules(watch_patterns(place, unit.watch), ignored, files)
+        own, made = (unit.outputs, _made_for(project, unit)) if isinstance(unit, Build) else ((), ())
+        watched = Rules(watch_patterns(place, unit.watch), (*ignored, *watch_patterns(place, own)), files)
     except ProcwatchError as error:
         raise ProcwatchError(f"{unit.name}: {error}") from error
-    return UnitRules(unit, watched, env_rules((*project.env_files, *unit.env_files)))
+    env = env_rules((*project.env_files, *unit.env_files))
+    without = tuple(replace(pattern, negated=True) for pattern in watch_patterns(place, own))
+    return UnitRules(unit, watched, env, Rules((*watch_patterns(place, made), *without) if made else (), None, files))
+
+
+def _made_for(project: Project, build: Build) -> tuple[str, ...]:
+    """The outputs of other builds that a build uses."""
+    needed = ((need, project.builds[need.name]) for need in build.build_needs)
+    return tuple(dict.fromkeys(output for need, other in needed for output in need.uses or other.outputs))

@@ -8,7 +8,7 @@ Rule 3: what a run that succeeded leaves running lives on, until the forest is e
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from procwatch.core.messages import Failed, Succeeded
@@ -38,12 +38,14 @@ class Step:
 
 
 SinkFor = Callable[[str], Sink]
+# Keeps what a run has made: a part of it, which can fail too.
+Keep = Callable[[], Awaitable[Succeeded | Failed]]
 
 
 async def run_build(
-    steps: tuple[Step, ...], timeout_s: float | None, sink_for: SinkFor, forest: Forest
+    steps: tuple[Step, ...], timeout_s: float | None, sink_for: SinkFor, forest: Forest, keep: Keep | None = None
 ) -> Succeeded | Failed:
-    """One run of a build: all steps in order, within `timeout_s` seconds together.
+    """One run of a build: all steps in order and `keep`, within `timeout_s` seconds together.
 
     Every step gets a sink of its own, which is finished when its leader has ended. Cancelling stops the run; a second
     cancellation kills what is left at once. CancelledError is raised when all of it is gone.
@@ -51,16 +53,15 @@ async def run_build(
     run = _Run(sink_for, forest)
     try:
         async with within(timeout_s):
-            failed = await run.go(steps)
+            outcome = await run.go(steps, keep)
     except TimeoutError:
-        failed = Failed(Exit(_TIMED_OUT, f"timed out after {timeout_s:g} s"), run.step)
+        outcome = Failed(Exit(_TIMED_OUT, f"timed out after {timeout_s:g} s"), run.step)
     except asyncio.CancelledError:
         await run.end(failed=False)
         raise
-    if failed is None:
-        return Succeeded()
-    await run.end(failed=True)
-    return failed
+    if isinstance(outcome, Failed):
+        await run.end(failed=True)
+    return outcome
 
 
 async def run_hook(steps: tuple[Step, ...], sink_for: SinkFor, forest: Forest, limit_s: float = HOOK_LIMIT_S) -> Exit:
@@ -83,17 +84,19 @@ class _Run:
         self._sink: Sink | None = None
         self._started: list[tuple[Process, Spec, Sink]] = []
 
-    async def go(self, steps: tuple[Step, ...]) -> Failed | None:
-        """All steps, up to the first that fails, whose tree and sink are left for `end`."""
+    async def go(self, steps: tuple[Step, ...], keep: Keep | None) -> Succeeded | Failed:
+        """All steps up to the first that fails, whose tree and sink are left for `end`; then keep what they made."""
         for step in steps:
             self.step = step.name
             exit_ = await self._one(step)
             if not exit_.ok:
                 return Failed(exit_, step.name)
             self._finish(failed=False)
-        for process, _, sink in self._started:
+        self.step = "outputs"
+        outcome = await keep() if keep else Succeeded()
+        for process, _, sink in self._started if isinstance(outcome, Succeeded) else ():
             await process.release(sink.finish)
-        return None
+        return outcome
 
     async def end(self, *, failed: bool) -> None:
         """End all that any step has left, by its stop policy; then the output is complete."""

@@ -9,15 +9,16 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from procwatch.config.find import FOLDER
 from procwatch.control.place import make_runtime_folder, runtime_lock, socket_paths
-from procwatch.core.messages import Remember
-from procwatch.core.state import Remembered
+from procwatch.core.messages import Remember, RememberService
+from procwatch.core.model import Releases
+from procwatch.core.state import Remembered, RememberedService
 from procwatch.errors import RefusedError
 from procwatch.runtime.guardian import front_pid
 
@@ -33,6 +34,7 @@ class Store:
         self._lock = -1
         self._scratch: Path | None = None
         self._state: dict[str, Any] = {}
+        self._services: dict[str, Any] = {}
         self._broken = False
 
     def open(self) -> None:
@@ -119,25 +121,48 @@ class Store:
             return
         if isinstance(content, dict) and content.get("version") == _VERSION and isinstance(content.get("builds"), dict):
             self._state = content["builds"]
+            self._services = services if isinstance(services := content.get("services"), dict) else {}
 
     def remembered(self) -> dict[str, Remembered]:
         """Build -> what an earlier supervisor left of it."""
         found: dict[str, Remembered] = {}
         for name, entry in self._state.items():
             if isinstance(entry, dict) and isinstance(run := entry.get("run"), int):
-                key = entry.get("key")
-                found[name] = Remembered(key if isinstance(key, str) else None, entry.get("clean") is True, run)
+                key, release = entry.get("key"), entry.get("release")
+                known = key if isinstance(key, str) else None, entry.get("clean") is True, run
+                found[name] = Remembered(*known, release if isinstance(release, int) else None)
         return found
 
     def remember(self, what: Remember) -> None:
         """Write state.json anew, whole or not at all."""
-        self._state[what.name] = {"key": what.key, "clean": what.clean, "run": what.run}
+        self._state[what.name] = {"key": what.key, "clean": what.clean, "run": what.run, "release": what.release}
+        self._write()
+
+    def remembered_services(self) -> dict[str, RememberedService]:
+        """Service -> what an earlier supervisor left of it."""
+        found: dict[str, RememberedService] = {}
+        for name, entry in self._services.items():
+            with suppress(TypeError, ValueError, KeyError, AttributeError):  # damaged: nothing to go back to
+                history = tuple(_releases(one) for one in entry["history"])
+                found[name] = RememberedService(history, _releases(entry["pinned"]))
+        return found
+
+    def remember_service(self, what: RememberService) -> None:
+        """The same for a service; of one that has nothing to go back to there is nothing to keep."""
+        if what.history or what.pinned:
+            self._services[what.name] = {"history": [dict(one) for one in what.history], "pinned": dict(what.pinned)}
+        elif self._services.pop(what.name, None) is None:
+            return
+        self._write()
+
+    def _write(self) -> None:
         if self._broken:
             return
         path = self.folder / "state.json"
         draft = path.with_suffix(".new")
         try:
-            draft.write_text(json.dumps({"version": _VERSION, "builds": self._state}, indent=1), encoding="utf-8")
+            content = {"version": _VERSION, "builds": self._state, "services": self._services}
+            draft.write_text(json.dumps(content, indent=1), encoding="utf-8")
             draft.replace(path)
         except OSError as error:
             self._give_up(error)
@@ -181,6 +206,10 @@ class Store:
         with suppress(OSError):  # the folder itself is gone, or cannot be written: nothing to remove
             for path in self.folder.glob("changed-*.json"):
                 path.unlink(missing_ok=True)
+
+
+def _releases(written: Mapping[str, int]) -> Releases:
+    return tuple((str(name), int(number)) for name, number in written.items())
 
 
 def _list_name(name: str, run: int, hook: str | None) -> str:
