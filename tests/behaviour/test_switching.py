@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 import threading
@@ -130,7 +131,7 @@ def test_the_old_one_dies_and_who_waits_for_it_is_answered_by_the_candidate(proj
     first = live.wait("service_ready", WEB)["pid"]
     write(project / "version", "2")
     second = live.wait("service_started", WEB, times=2)["pid"]
-    os.kill(first, 9)
+    os.kill(first, signal.SIGKILL)
     live.wait("service_crashed", WEB)
     requests = [waiting(port, "/") for _ in range(5)]
     write(project / "good", "")
@@ -148,3 +149,20 @@ def test_a_stop_by_hand_refuses_and_a_start_serves_again(project: Path, start: S
     assert live.stop() == 130
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port))
+
+
+def test_killed_in_the_middle_of_a_switch_the_next_start_is_clean_and_serves_the_newest(
+    project: Path, start: Start
+) -> None:
+    verify = 'verify = "test $PROCWATCH_RUN = 1 || until test -e good; do sleep 0.02; done"'
+    live, port = running(project, start, verify)
+    write(project / "version", "2")
+    live.wait("service_ready", WEB)
+    live.wait("service_started", WEB, times=2)
+    os.kill(live.supervisor(), signal.SIGKILL)
+    assert live.ended() == 128 + signal.SIGKILL
+    write(project / "good", "")
+    again = start()
+    again.wait("service_ready", WEB)
+    assert ask(port).startswith("2 ")
+    assert "earlier procwatch" not in again.stderr()

@@ -44,7 +44,7 @@ def need_crates(folder: Path) -> None:
     need_commands("cargo")
     fetch = ["cargo", "fetch", "--quiet", "--locked", "--offline"]
     if subprocess.run(fetch, cwd=folder, capture_output=True, check=False).returncode != 0:
-        _lack("the crates of samples/01-rust/Cargo.lock are not on this machine")
+        _lack("the crates of the sample's Cargo.lock are not on this machine")
 
 
 def _lack(reason: str) -> None:

@@ -6,6 +6,7 @@ cd "$(dirname "$0")/../.."
 
 missing=""
 command -v cargo >/dev/null 2>&1 || missing="$missing cargo"
+command -v go >/dev/null 2>&1 || missing="$missing golang"
 command -v node >/dev/null 2>&1 || missing="$missing nodejs"
 command -v npm >/dev/null 2>&1 || missing="$missing npm"
 command -v tmux >/dev/null 2>&1 || missing="$missing tmux"
@@ -22,7 +23,7 @@ if command -v npm >/dev/null 2>&1; then
     (cd samples/03-node-typescript && { [ node_modules/.package-lock.json -nt package-lock.json ] || npm ci --no-audit --no-fund --silent; })
 fi
 if command -v cargo >/dev/null 2>&1; then
-    (cd samples/01-rust && cargo fetch --quiet --locked)
+    for crate in samples/01-rust samples/08-sockets/rust; do (cd "$crate" && cargo fetch --quiet --locked); done
     # The watcher that people drive procwatch from; a debug build takes half the time.
     [ -x .tools/cargo/bin/cargo-watch ] || command -v cargo-watch >/dev/null 2>&1 ||
         cargo install --quiet --locked --debug --root .tools/cargo --version 8.5.3 cargo-watch
