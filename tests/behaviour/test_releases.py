@@ -20,8 +20,8 @@ from procwatch.runtime.releases import ReleaseStore
 from tests.behaviour.conftest import Start
 from tests.rig.live import Live, clean_environment, write
 
-# What a service runs: it notes which version it is, and stays.
-PROGRAM = '#!/bin/sh\necho "VERSION $0" >> "$PROCWATCH_PROJECT/started"\nexec sleep 1000\n'
+# What a service runs: it notes which version it is, says so, and stays.
+PROGRAM = '#!/bin/sh\necho "VERSION $0" >> "$PROCWATCH_PROJECT/started"\necho up\nexec sleep 1000\n'
 TOML = """
 [build.app]
 run = "test \\"$(cat version)\\" != broken || exit 2; mkdir -p out; sed s/VERSION/$(cat version)/ program > out/app; chmod +x out/app"
@@ -31,6 +31,7 @@ outputs = ["out"]
 [service.web]
 run = ["${PROCWATCH_RELEASE}/out/app"]
 needs = ["build.app"]
+ready = { log = "up" }
 """  # noqa: E501
 
 
@@ -304,7 +305,7 @@ def test_a_need_that_uses_some_outputs_is_not_moved_by_the_others(project: Path,
 
 
 def test_hooks_and_probes_of_a_service_are_told_its_release(project: Path, start: Start) -> None:
-    toml = TOML + 'ready = { run = "echo ready $PROCWATCH_RELEASE >> told" }\n'
+    toml = TOML.replace('log = "up"', 'run = "echo ready $PROCWATCH_RELEASE >> told"')
     toml += "".join(
         f'hooks.{hook} = "echo {hook} $PROCWATCH_RELEASE >> told"\n'
         for hook in ("pre_start", "post_start", "post_stop")
@@ -398,7 +399,8 @@ def test_rollback_to_a_number(project: Path, start: Start) -> None:
 
 
 def test_a_release_that_never_becomes_ready_goes_back_by_itself(project: Path, start: Start) -> None:
-    toml = TOML + 'ready = { run = "grep -qv bad $PROCWATCH_RELEASE/out/version", deadline = "300ms" }\n'
+    probe = "grep -qv bad $PROCWATCH_RELEASE/out/version && grep -q $PROCWATCH_RELEASE/ started"
+    toml = TOML.replace('log = "up"', f'run = "{probe}", deadline = "3s"')
     live = running(project, start, toml.replace("chmod", "cp version out/version; chmod"))
     write(project / "version", "bad\n")
     live.wait("not_ready", "service.web")
