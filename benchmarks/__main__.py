@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import control, ends, idle, saves, startup, throughput
+from benchmarks import control, ends, idle, saves, startup, switching, throughput
 from benchmarks.beacon import make_beacon
 from benchmarks.figures import Result, Row, as_data, render, table
 from benchmarks.peers import PEERS, Peer
@@ -22,6 +22,7 @@ from benchmarks.settings import QUICK, Bench, Settings, machine
 SUBJECTS: dict[str, Callable[[Bench], Result]] = {
     "saves": saves.measure, "startup": startup.measure, "idle": idle.measure, "throughput": throughput.measure,
     "ends": ends.measure, "control": control.measure,
+    "switching": switching.measure,
 }  # fmt: skip
 
 
@@ -53,6 +54,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--saves", type=_whole, help="saves for each tool (30)")
     parser.add_argument("--lines", type=_whole, help="lines that are printed (1000000)")
     parser.add_argument("--repeats", type=_whole, help="starts for each tool and number of services (5)")
+    parser.add_argument("--switches", type=_whole, help="saves while clients ask, one of which breaks the build (9)")
     parser.add_argument("--ends", type=_whole, help="runs that are ended, for each tool and signal (25)")
     parser.add_argument("--calls", type=_whole, help="calls of `status` for each tool (1000)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single value there, too")
@@ -70,7 +72,7 @@ def _whole(text: str) -> int:
 
 
 def _settings(asked: argparse.Namespace) -> Settings:
-    names = ("saves", "lines", "repeats", "ends", "calls")
+    names = ("saves", "lines", "repeats", "ends", "switches", "calls")
     given = {name: getattr(asked, name) for name in names if getattr(asked, name)}
     return replace(QUICK if asked.quick else Settings(), **given)
 

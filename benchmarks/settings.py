@@ -26,10 +26,11 @@ class Settings:
     services: tuple[int, ...] = (1, 10, 100)
     idle_s: float = 15.0
     ends: int = 25
+    switches: int = 9
     calls: int = 1_000
 
 
-QUICK = Settings(saves=3, lines=20_000, repeats=1, services=(1, 10), idle_s=2.0, ends=1, calls=3)
+QUICK = Settings(saves=3, lines=20_000, repeats=1, services=(1, 10), idle_s=2.0, ends=1, switches=2, calls=3)
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,6 +187,17 @@ def test_a_quick_run_asks_while_builds_run(tmp_path: Path) -> None:
     assert "without an answer" not in rows["procwatch"]["note"]
 
 
+def test_a_quick_run_switches_and_loses_nothing(tmp_path: Path) -> None:
+    target = tmp_path / "figures.json"
+    words = ("--switches", "1", "--only", "switching", "--tools", "procwatch", "--json", str(target))
+    with benchmarks(tmp_path, *words) as process:
+        assert process.wait(RUN_S) == 0, (tmp_path / "printed").read_text()
+    (subject,) = json.loads(target.read_text())["subjects"]
+    (row,) = subject["rows"]
+    assert row["note"] == ""
+    assert [row["values"][column] for column in subject["columns"][:2]] == [[0.0], [0.0]]
+
+
 def test_a_command_that_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "_CALL_S", 0.01)
     around = Surroundings(time.monotonic_ns, tmp_path / "cache")

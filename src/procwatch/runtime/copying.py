@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 from typing import BinaryIO
 
 from procwatch.config.find import FOLDER
-from procwatch.frozen import frozen
+from procwatch.frozen import field, frozen, record
 from procwatch.runtime.patterns import Pattern, watch_patterns
 from procwatch.runtime.places import Base
+from procwatch.sums import blake2b
 
 # ioctl_ficlone(2): share the blocks of a file. Elsewhere than on Linux it is no ioctl at all, and refused.
 _FICLONE = 0x40049409
@@ -53,7 +52,7 @@ class Held:
     digest: str
 
 
-@dataclass(slots=True)
+@record
 class Copied:
     """What a copy holds: its files by their paths, and of each entry of `outputs` a digest of all."""
 
@@ -79,7 +78,7 @@ def copy_outputs(
         paths = sorted(_found(place, output))
         if not paths:
             raise OutputsError(f'"{output}" is missing')
-        total = hashlib.blake2b(digest_size=16)
+        total = blake2b(digest_size=16)
         for path in paths:
             for part in (path, *copier.copy(path)):
                 data = part.encode("utf-8", "surrogateescape")
@@ -257,7 +256,7 @@ class _Copier:
         return True
 
     def _digest(self, file: BinaryIO, size: int) -> str:
-        total = hashlib.blake2b(digest_size=16)
+        total = blake2b(digest_size=16)
         for piece in self._pieces(file, size):
             total.update(piece)
         return total.hexdigest()
