@@ -52,15 +52,15 @@ class Sink(Protocol):
 class Spec:
     """What to start: `env` is its whole environment, `cwd` is absolute, `stop` is how its tree ends at the last.
 
-    `terminal`: it runs on a pseudo-terminal of this size, and `stdin` means nothing; None: on pipes. `handed`: the
-    sockets that it is given.
+    `terminal`: it runs on a pseudo-terminal of this size, and `stdin` means nothing; None: on pipes. A number as
+    `stdin` is a descriptor, which stays its owner's. `handed`: the sockets that it is given.
     """
 
     command: Command
     shell: tuple[str, ...]
     cwd: Path
     env: Mapping[str, str]
-    stdin: Literal["null", "open"] = "null"
+    stdin: Literal["null", "open"] | int = "null"
     stop: StopPolicy = field(default_factory=StopPolicy)
     terminal: Size | None = None
     handed: tuple[Handed, ...] = ()
@@ -288,7 +288,11 @@ def _spawn(spec: Spec, program: str, env: Mapping[str, str], stdio: _Stdio) -> s
 
 def _on_pipes(spec: Spec, ours: ExitStack, childs: ExitStack) -> _Stdio:
     output, childs_output = open_pipe(ours, childs)
-    stdin, childs_stdin = (None, None) if spec.stdin == "null" else open_stdin(ours, childs)
+    stdin: int | None = None
+    if spec.stdin == "open":
+        stdin, childs_stdin = open_stdin(ours, childs)
+    else:
+        childs_stdin = spec.stdin if isinstance(spec.stdin, int) else None
     inode = os.fstat(output).st_ino
     return _Stdio(childs_stdin, childs_output, inode, lambda feed, gate: Pipe(output, feed, stdin, gate))
 

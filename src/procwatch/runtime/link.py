@@ -1,0 +1,518 @@
+"""A client's connection, and that to the instance which serves it: bytes go both ways, and the instance may change.
+
+Rule 1: bytes are passed on as they come, none changed. What one side does not take is not read from the other: a link
+        holds back no more than two pieces for each direction.
+Rule 2: the instance is exchanged only between two requests, where nothing has been asked that is not answered.
+Rule 3: what ended is passed on as an end, what broke as a reset: nothing that was cut off looks complete.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+import sys
+import time
+from contextlib import suppress
+from typing import Protocol
+
+from procwatch.runtime.exchange import Exchange
+from procwatch.runtime.http_boundary import begins_request
+from procwatch.runtime.turns import READ, WRITE, OnEvent, Turns
+
+# One piece: with more, slow clients would hold more; with less, large files take more turns.
+PIECE_BYTES = 64 * 1024
+# A client that is kept between two requests without an instance: nginx' and Apache's defaults are 75 and 5 s.
+KEPT_S = 60.0
+# After an instance has ended its half, for what the client may still have to say. The kernel gives a closed socket as
+# long (tcp_fin_timeout).
+HALF_CLOSED_S = 60.0
+# After an answer that ends its connection, until the client has read it and closes: a close with bytes of the client
+# unread would reset it, and the end of the answer would be lost.
+LINGER_S = 2.0
+# SO_LINGER that makes close(2) a reset.
+_RESET = struct.pack("ii", 1, 0)
+# tcpi_state of a connection that was reset.
+_TCP_CLOSE = 7
+_LOOPBACKS = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
+
+
+class Front(Protocol):
+    """The public port that links come from."""
+
+    turns: Turns
+    name: str
+
+    def choose(self) -> int | None:
+        """The port of an instance that serves."""
+
+    def serves(self, port: int, /) -> bool:
+        """Whether the instance at this port is in charge."""
+
+    def attached(self, port: int, /) -> None:
+        """A link has gone to this instance."""
+
+    def detached(self, port: int, /) -> None:
+        """A link has left this instance."""
+
+    def moved(self) -> None:
+        """A link has left an instance that is not in charge any more, and its client is kept."""
+
+    def wait(self, link: Link, /) -> None:
+        """Nobody serves: attach it, or have it give up, later on."""
+
+    def limit(self, link: Link, at_s: float, /) -> None:
+        """Call `expire` at this time (monotonic seconds), unless it is served before."""
+
+    def served(self, link: Link, /) -> None:
+        """It has an instance: it waits for nothing."""
+
+    def gone(self, link: Link, /) -> None:
+        """It has been closed."""
+
+
+class _Side:
+    """One of the two connections.
+
+    `has_ended`: no more comes from it. `is_shut`: it has been told that no more comes. `is_reset`: it takes no more.
+    """
+
+    __slots__ = ("has_ended", "is_connecting", "is_reset", "is_shut", "on_event", "sock", "unsent", "watched")
+
+    def __init__(self, sock: socket.socket, on_event: OnEvent) -> None:
+        self.sock = sock
+        self.on_event = on_event
+        self.unsent = b""
+        self.watched = 0
+        self.has_ended = self.is_shut = self.is_reset = self.is_connecting = False
+
+
+class Link:
+    """From the accepted connection until both are closed. `port` is the instance's; 0 while there is none."""
+
+    __slots__ = (
+        "_again", "_client", "_exchange", "_front", "_held", "_instance", "_is_broken", "_is_closed", "_is_lingering",
+        "_is_waiting", "_loopback", "port",
+    )  # fmt: skip
+
+    def __init__(self, front: Front, sock: socket.socket) -> None:
+        self._front = front
+        self._client = _Side(sock, self._on_client)
+        self._instance: _Side | None = None
+        self.port = 0
+        # Which of the addresses is tried.
+        self._loopback = 0
+        self._exchange = Exchange()
+        # What the client has sent and no instance has got: there is none yet, or it may not get more.
+        self._held = b""
+        # What an instance has got already, and the next one is to get.
+        self._again = b""
+        self._is_waiting = self._is_lingering = self._is_broken = self._is_closed = False
+
+    # --- what the front asks for -------------------------------------------------------------------------------------
+
+    def attach(self) -> None:
+        """Go to an instance that serves, or wait for one."""
+        self._is_waiting = False
+        port = self._front.choose()
+        if port is None:
+            self._wait()
+        else:
+            self._loopback = 0
+            self._connect(port)
+        self._settle()
+
+    def leave_stale(self) -> None:
+        """Its instance is not in charge any more: leave it, if this is between two requests."""
+        if self._instance is None or self._front.serves(self.port):
+            return
+        if self._instance.is_connecting:
+            self._drop_instance()
+            self.attach()
+        elif self._is_between:
+            self._leave()
+        self._settle()
+
+    def expire(self) -> None:
+        """Its limit has come."""
+        if self._is_waiting or (self._instance is not None and self._instance.is_connecting):
+            self._give_up()
+        elif self._is_broken:
+            self._reset(self._client)
+            self.close()
+        else:
+            self.close()
+        self._settle()
+
+    def close(self) -> None:
+        """Close both connections."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._drop_instance()
+        self._unwatch(self._client)
+        self._client.sock.close()
+        self._front.gone(self)
+
+    # --- the client --------------------------------------------------------------------------------------------------
+
+    def _on_client(self, events: int) -> None:
+        if self._is_closed:
+            return
+        if events & WRITE:
+            self._flush(self._client)
+        if events & READ and not self._is_closed:
+            self._read_client()
+        self._settle()
+
+    def _read_client(self) -> None:
+        try:
+            data = self._client.sock.recv(PIECE_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self._client_broke()
+            return
+        if not data:
+            self._client_ended()
+        elif self._is_lingering:
+            return  # nobody is there to hear it
+        elif self._instance is None or self._instance.is_connecting or self._held:
+            self._held += data
+            if self._instance is None and not self._is_waiting:
+                self.attach()
+        else:
+            self._to_instance(data)
+
+    def _client_ended(self) -> None:
+        self._client.has_ended = True
+        self._close_if_done()
+        if self._instance is not None and not self._held:
+            self._end_if_flushed(self._instance, self._client)
+
+    def _close_if_done(self) -> None:
+        """Close if the client has ended, all is answered, and it has got the answers."""
+        is_nobody_asked = self._instance is None and not self._held and not self._again
+        is_done = is_nobody_asked or self._is_lingering or (self._exchange.is_http and self._is_between)
+        if self._client.has_ended and is_done and not self._client.unsent:
+            self.close()
+
+    def _client_broke(self) -> None:
+        if self._instance is not None:
+            self._reset(self._instance)
+        self.close()
+
+    def _to_instance(self, data: bytes) -> None:
+        """Send what it may have of this, and hold the rest."""
+        assert self._instance is not None
+        is_first = self._is_between
+        end = self._exchange.ask(data, may_begin=self._front.serves(self.port))
+        if end < len(data):
+            data, self._held = data[:end], data[end:]
+        if is_first and data and self._exchange.needs_care and self._has_instance_ended():
+            # What nobody has got yet can be given to anybody, even where it could not be sent again.
+            self._drop_instance()
+            self._again = data
+            self.attach()
+        elif data:
+            self._send(self._instance, data)
+            if self._instance is not None and self._instance.has_ended:
+                self._limit(HALF_CLOSED_S)
+
+    # --- the instance ------------------------------------------------------------------------------------------------
+
+    def _connect(self, port: int) -> None:
+        """Begin a connection to this port on the loopback that is next."""
+        family, host = _LOOPBACKS[self._loopback]
+        try:
+            sock = socket.socket(family, socket.SOCK_STREAM)
+        except OSError:  # no descriptor is free, or there is no IPv6
+            self._refused(port)
+            return
+        sock.setblocking(False)  # noqa: FBT003 - the name of the method says what it is
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._instance = side = _Side(sock, lambda events: self._on_instance(side, events))
+        side.is_connecting = True
+        self.port = port
+        self._front.attached(port)
+        sock.connect_ex((host, port))
+        self._look_at_connect(side)
+
+    def _look_at_connect(self, side: _Side) -> None:
+        """On the loopback the outcome is there at once: asked again, connect(2) tells it."""
+        place = (_LOOPBACKS[self._loopback][1], self.port)
+        code = side.sock.connect_ex(place)
+        if code in (errno.EALREADY, errno.EINPROGRESS):
+            return
+        # A port that nobody has and that clients are given, too, can meet itself.
+        if code not in (0, errno.EISCONN) or side.sock.getsockname()[:2] == place:
+            port = self.port
+            self._reset(side)
+            self._drop_instance()
+            self._refused(port)
+            return
+        side.is_connecting = False
+        self._front.served(self)
+        again, self._again = self._again, b""
+        if again:
+            self._send(side, again)
+        self._release()
+
+    def _refused(self, port: int) -> None:
+        """Try the other loopback, then wait: whoever served has just ended, or does not listen yet."""
+        if self._loopback + 1 < len(_LOOPBACKS):
+            self._loopback += 1
+            self._connect(port)
+        else:
+            self._wait()
+
+    def _wait(self) -> None:
+        self._is_waiting = True
+        self._front.wait(self)
+
+    def _on_instance(self, side: _Side, events: int) -> None:
+        if side is not self._instance:
+            return  # it was left in this very turn
+        if side.is_connecting:
+            self._look_at_connect(side)
+        else:
+            if events & WRITE:
+                self._flush(side)
+            if events & READ and side is self._instance:
+                self._read_instance(side)
+        self._settle()
+
+    def _read_instance(self, side: _Side) -> None:
+        try:
+            data = side.sock.recv(PIECE_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self._instance_broke(side)
+            return
+        if not data:
+            side.has_ended = True
+            if side.is_reset or (not side.is_shut and _was_reset(side.sock)):
+                self._instance_broke(side)
+            else:
+                self._instance_ended(side)
+            return
+        self._exchange.answer(data)
+        self._send(self._client, data)
+        if self._is_closed:
+            return
+        if self._is_between and not self._front.serves(self.port):
+            self._leave()
+        elif self._held:
+            self._release()
+
+    def _instance_ended(self, side: _Side) -> None:
+        if self._exchange.is_http and self._is_between:
+            self._leave()
+        elif self._exchange.is_http:
+            self._drop_instance()
+            self._linger()
+        else:
+            self._end_if_flushed(self._client, side)
+            self._limit(HALF_CLOSED_S)
+
+    def _instance_broke(self, side: _Side) -> None:
+        if self._exchange.is_http and self._is_between:
+            self._leave()
+        elif again := self._exchange.again():
+            self._drop_instance()
+            self._again = again
+            self.attach()
+        else:
+            self._reset(side)
+            self._drop_instance()
+            self._break_client()
+
+    def _has_instance_ended(self) -> bool:
+        """Whether the instance has closed the connection meanwhile."""
+        assert self._instance is not None
+        try:
+            return not self._instance.sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    # --- both --------------------------------------------------------------------------------------------------------
+
+    @property
+    def _is_between(self) -> bool:
+        """Whether the instance has got and answered all requests, and nothing of a next one."""
+        return self._exchange.is_between and not (self._instance is not None and self._instance.unsent)
+
+    def _release(self) -> None:
+        """Send what was held, if it may go now."""
+        held, self._held = self._held, b""
+        if held:
+            self._to_instance(held)
+        if self._client.has_ended and not self._held and self._instance is not None:
+            self._end_if_flushed(self._instance, self._client)
+
+    def _leave(self) -> None:
+        """Let go of the instance; the client is kept, and goes to another with its next request.
+
+        One that has not said anything goes at once: its server may be the one that speaks first.
+        """
+        if not self._front.serves(self.port):
+            self._front.moved()
+        self._drop_instance()
+        if self._client.has_ended and not self._held:
+            self._close_if_done()
+        elif self._held or not self._exchange.is_http:
+            self.attach()
+        else:
+            self._limit(KEPT_S)
+
+    def _drop_instance(self) -> None:
+        if self._instance is None:
+            return
+        self._unwatch(self._instance)
+        self._instance.sock.close()
+        self._instance = None
+        port, self.port = self.port, 0
+        self._front.detached(port)
+
+    def _send(self, side: _Side, data: bytes) -> None:
+        if side.unsent:
+            side.unsent += data
+            return
+        try:
+            sent = side.sock.send(data)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError:
+            self._cannot_send(side)
+            return
+        if sent < len(data):
+            side.unsent = data[sent:]
+
+    def _cannot_send(self, side: _Side) -> None:
+        if side is self._client:
+            self._client_broke()
+        elif side.has_ended:
+            self._instance_broke(side)
+        else:
+            # What it said before is still to be read, and then how it ended.
+            side.unsent = b""
+            side.is_reset = True
+
+    def _flush(self, side: _Side) -> None:
+        data, side.unsent = side.unsent, b""
+        if data:
+            self._send(side, data)
+        if side.unsent or self._is_closed:
+            return
+        if side is self._client:
+            self._client_has_all(side)
+        elif self._client.has_ended and not self._held and side is self._instance:
+            self._end_if_flushed(side, self._client)
+
+    def _client_has_all(self, side: _Side) -> None:
+        if self._is_broken:
+            self._reset(side)
+            self.close()
+        elif self._is_lingering:
+            self._linger()
+        elif self._instance is not None and self._instance.has_ended:
+            self._end_if_flushed(side, self._instance)
+        else:
+            self._close_if_done()
+
+    def _end_if_flushed(self, side: _Side, other: _Side) -> None:
+        """Pass the other's end on behind all that it has sent; close when both have ended."""
+        if side.unsent:
+            return
+        if not side.is_shut:
+            side.is_shut = True
+            with suppress(OSError):  # it has gone meanwhile, which its next event tells
+                side.sock.shutdown(socket.SHUT_WR)
+        if side.has_ended and not other.unsent:
+            self.close()
+
+    def _linger(self) -> None:
+        """The last answer has come: have the client read all of it, then close."""
+        self._is_lingering = True
+        self._limit(LINGER_S if not self._client.unsent else HALF_CLOSED_S)
+        if self._client.unsent:
+            return
+        if self._client.has_ended:
+            self.close()
+        elif not self._client.is_shut:
+            self._client.is_shut = True
+            with suppress(OSError):
+                self._client.sock.shutdown(socket.SHUT_WR)
+
+    def _break_client(self) -> None:
+        """Reset the client's connection, behind what the instance had sent before it broke."""
+        if self._client.unsent:
+            self._is_broken = True
+            self._limit(HALF_CLOSED_S)
+        else:
+            self._reset(self._client)
+            self.close()
+
+    def _give_up(self) -> None:
+        """Nobody has served for too long: say so where that can be said."""
+        self._is_waiting = False
+        self._drop_instance()
+        if not self._again and not begins_request(self._held):
+            self.close()
+            return
+        self._held = self._again = b""
+        self._send(self._client, _unavailable(self._front.name))
+        if not self._is_closed:
+            self._linger()
+
+    def _limit(self, seconds: float) -> None:
+        self._front.limit(self, time.monotonic() + seconds)
+
+    def _reset(self, side: _Side) -> None:
+        with suppress(OSError):
+            side.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+
+    def _unwatch(self, side: _Side) -> None:
+        if side.watched:
+            self._front.turns.watch(side.sock, side.watched, 0, side.on_event)
+            side.watched = 0
+
+    def _settle(self) -> None:
+        """Watch for what can be done next. A side is read only if the other has taken all that came before."""
+        if self._is_closed:
+            return
+        client, instance = self._client, self._instance
+        wanted = WRITE if client.unsent else 0
+        has_room = len(self._held) < PIECE_BYTES and not (instance is not None and instance.unsent)
+        if has_room and not client.has_ended and not self._is_broken:
+            wanted |= READ
+        if wanted != client.watched:
+            self._front.turns.watch(client.sock, client.watched, wanted, client.on_event)
+            client.watched = wanted
+        if instance is None:
+            return
+        wanted = WRITE if instance.unsent or instance.is_connecting else 0
+        if not instance.has_ended and not instance.is_connecting and not client.unsent:
+            wanted |= READ
+        if wanted != instance.watched:
+            self._front.turns.watch(instance.sock, instance.watched, wanted, instance.on_event)
+            instance.watched = wanted
+
+
+def _was_reset(sock: socket.socket) -> bool:
+    """Whether a connection that has ended was reset, too: after an end the kernel tells of a reset only there."""
+    if sys.platform != "linux":
+        return False
+    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE
+
+
+def _unavailable(name: str) -> bytes:
+    text = f"procwatch: {name} does not run\n".encode()
+    head = (
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\n"
+        f"Content-Length: {len(text)}\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + text
