@@ -23,7 +23,6 @@ _MAX_DIGITS = 18
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _REQUEST = re.compile(rb"(%b) [^\s\0]+ HTTP/1\.([01])\r\n" % _TOKEN)
 _STATUS = re.compile(rb"HTTP/1\.([01]) ([1-9]\d\d)(?: [^\r\n\0]*)?\r\n")
-# What a head can be as long as its first line is not whole.
 _REQUEST_BEGINS = re.compile(rb"(?:%b(?: [^\s\0]*(?: [HTP/1.0]*\r?)?)?)?" % _TOKEN)
 _STATUS_BEGINS = re.compile(rb"H[TP/1. \d]*(?: [^\r\n\0]*\r?)?")
 _FIELDS = re.compile(rb"(?:%b:[^\r\n\0]*\r\n)*" % _TOKEN)
@@ -125,8 +124,11 @@ class _Messages:
             self._body_bytes = size + 2
         return at + end - known
 
-    def _head(self, data: bytes, at: int, begins: re.Pattern[bytes]) -> tuple[bytes, int]:
-        """The head that goes on at `at` without its empty line, and where it ends; (b"", -1) if that comes later."""
+    def _head(self, data: bytes, at: int, first: re.Pattern[bytes], begins: re.Pattern[bytes]) -> tuple[bytes, int]:
+        """The head that goes on at `at` without its empty line, and where it ends; (b"", -1) if that comes later.
+
+        `first` is what its first line has to be, `begins` what that can be as long as it is not whole.
+        """
         known = len(self._part)
         if not known:
             end = data.find(b"\r\n\r\n", at)
@@ -137,7 +139,8 @@ class _Messages:
         if 0 <= end <= MAX_HEAD_BYTES:
             self._part = b""
             return text[: end + 2], at + end + 4 - known
-        if len(text) >= MAX_HEAD_BYTES or (not known and b"\n" not in text and not begins.fullmatch(text)):
+        is_right = first.match(text) if b"\n" in text else begins.fullmatch(text)
+        if len(text) >= MAX_HEAD_BYTES or not is_right:
             raise NotUnderstood
         self._part = text
         return b"", -1
@@ -164,7 +167,7 @@ class Requests(_Messages):
                 at += 2
             if at == len(data):
                 return None, at
-        head, at = self._head(data, at, _REQUEST_BEGINS)
+        head, at = self._head(data, at, _REQUEST, _REQUEST_BEGINS)
         if at < 0:
             return None, at
         first = _REQUEST.match(head)
@@ -194,7 +197,7 @@ class Answers(_Messages):
         """
         if self._is_in_body:
             return self._end(data, at)
-        head, at = self._head(data, at, _STATUS_BEGINS)
+        head, at = self._head(data, at, _STATUS, _STATUS_BEGINS)
         if at < 0:
             return at
         first = _STATUS.match(head)
