@@ -28,9 +28,13 @@ class Settings:
     ends: int = 25
     switches: int = 9
     calls: int = 1_000
+    load_s: float = 1.0
+    download: int = 1 << 30
 
 
-QUICK = Settings(saves=3, lines=20_000, repeats=1, services=(1, 10), idle_s=2.0, ends=1, switches=2, calls=3)
+QUICK = Settings(
+    saves=3, lines=20_000, repeats=1, services=(1, 10), idle_s=2.0, ends=1, switches=2, calls=3, load_s=0.2, download=1 << 26
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -207,6 +207,17 @@ def test_a_command_that_does_not_end_is_killed(tmp_path: Path, monkeypatch: pyte
     assert (tmp_path / "answer").read_text() == "more\n"
 
 
+def test_a_quick_run_asks_servers_directly_and_through_the_proxy(tmp_path: Path) -> None:
+    target = tmp_path / "figures.json"
+    with benchmarks(tmp_path, "--only", "proxy", "--tools", "procwatch", "--json", str(target)) as process:
+        assert process.wait(RUN_S) == 0, (tmp_path / "printed").read_text()
+    (subject,) = json.loads(target.read_text())["subjects"]
+    assert [row["tool"] for row in subject["rows"]] == ["direct", "procwatch"]
+    for row in subject["rows"]:
+        assert row["values"].keys() == set(subject["columns"])
+        assert all(value > 0 for found in row["values"].values() for value in found)
+
+
 @pytest.mark.parametrize(("tool", "left"), [("procwatch", 0), ("honcho", 4)])
 def test_what_a_killed_tool_leaves_is_counted(tmp_path: Path, tool: str, left: int) -> None:
     (peer,) = (one for one in PEERS if one.name == tool)

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-
-from procwatch.frozen import frozen
+from typing import NamedTuple
 
 # Servers refuse more than 8 KiB (nginx, Apache) to 64 KiB (uvicorn); a longer head is passed on without being read.
 MAX_HEAD_BYTES = 64 * 1024
@@ -43,8 +42,7 @@ class NotUnderstood(Exception):  # noqa: N818 - nothing is wrong: it is passed o
     """From here on nobody knows where a message ends."""
 
 
-@frozen
-class Request:
+class Request(NamedTuple):
     """What of a request's head says how it goes on, and how its answer is to be read.
 
     `may_upgrade`: after its answer the connection may speak something else (Upgrade, CONNECT). `is_last`: no other
