@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -266,6 +266,23 @@ def test_a_client_that_has_said_nothing_goes_to_the_new_instance(proxied: Proxie
     assert proxied.drain(old).result(DEADLINE_S) == 0
     new.accept().sendall(b"hello")
     assert receive(client, 5) == b"hello"
+
+
+def test_who_is_not_let_in_by_the_old_instance_goes_to_the_new_one(proxied: Proxied) -> None:
+    old = proxied.instance()
+    old.listener.listen(0)
+    with ExitStack() as stack:
+        for _ in range(4):  # its queue is full: the kernel takes no more connections for it
+            other = stack.enter_context(socket.socket())
+            other.setblocking(False)
+            other.connect_ex(old.listener.getsockname())
+        proxied.point_to(old)
+        client = proxied.connect()
+        client.sendall(GET)
+        proxied.until(open=1)
+        new = proxied.in_charge()
+        serve(client, new, is_asked=True)
+        assert proxied.drain(old).result(DEADLINE_S) == 0
 
 
 @pytest.mark.parametrize(
