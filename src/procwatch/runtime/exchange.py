@@ -46,10 +46,9 @@ class Exchange:
         That is up to a boundary where an answer has to come first: one that decides what is spoken from then on, or any
         where the instance is to get no further request (`may_begin`).
         """
-        is_first = self.is_between
-        end = self._read(data, may_begin=may_begin)
-        if is_first:
+        if self.is_between:
             self._sent, self._was_again = b"", False
+        end = self._read(data, may_begin=may_begin)
         if self._sent is not None:
             self._keep(data[:end])
         return end
@@ -70,21 +69,25 @@ class Exchange:
             self._go_blind()
 
     @property
-    def needs_care(self) -> bool:
-        """Whether a first request is not to be sent to an instance that may have closed a kept connection meanwhile."""
-        return self._answered and self._sent is None
-
-    def again(self) -> bytes | None:
-        """All that was sent of the request in the air, once, if another instance can have it; else None.
+    def kept(self) -> bytes | None:
+        """All that was sent since the last answer, as long as another instance can have it; else None.
 
         For when the instance has *reset* the connection, so that it has not read all of it. No byte of an answer has
-        come; it is the only request in the air, at most 64 KiB, idempotent by its method (RFC 9110, 9.2.2), or its head
-        is not whole, so that nothing can have been done.
+        come, it is at most 64 KiB, it was not sent twice yet, and each request in it is idempotent by its method (RFC
+        9110, 9.2.2), or its head is not whole, so that nothing can have been done.
         """
-        if self._was_again or self.is_between:
-            return None
+        return None if self._was_again else b"" if self.is_between else self._sent
+
+    @property
+    def was_answered(self) -> bool:
+        """Whether this is a kept connection: an instance may close it at any time between two requests."""
+        return self._answered
+
+    def again(self) -> bytes | None:
+        """What is kept, once, to be sent to another instance."""
+        kept = self.kept
         self._was_again = True
-        return self._sent
+        return kept
 
     def _read(self, data: bytes, *, may_begin: bool) -> int:
         at = 0
@@ -105,7 +108,7 @@ class Exchange:
     def _keep(self, data: bytes) -> None:
         assert self._sent is not None
         self._sent += data
-        is_safe = len(self._asked) <= 1 and all(request.is_idempotent for request in self._asked)
+        is_safe = all(request.is_idempotent for request in self._asked)
         if self._requests is None or not is_safe or len(self._sent) > MAX_KEPT_BYTES:
             self._sent = None
 

@@ -205,14 +205,16 @@ class Link:
     def _to_instance(self, data: bytes) -> None:
         """Send what it may have of this, and hold the rest."""
         assert self._instance is not None
-        is_first = self._is_between
+        is_first = self._exchange.is_between
+        kept = b"" if is_first else self._exchange.kept
         end = self._exchange.ask(data, may_begin=self._front.serves(self.port))
         if end < len(data):
             data, self._held = data[:end], data[end:]
-        if is_first and data and self._exchange.needs_care and self._has_instance_ended():
-            # What nobody has got yet can be given to anybody, even where it could not be sent again.
+        cannot_be_sent_again = kept is not None and self._exchange.kept is None
+        if cannot_be_sent_again and self._exchange.was_answered and self._has_gone(self._instance, is_first):
+            # What nobody has got yet can be given to anybody, for the last time now.
             self._drop_instance()
-            self._again = data
+            self._again = (kept or b"") + data
             self.attach()
         elif data:
             self._send(self._instance, data)
@@ -328,11 +330,10 @@ class Link:
             self._drop_instance()
             self._break_client()
 
-    def _has_instance_ended(self) -> bool:
-        """Whether the instance has closed the connection meanwhile."""
-        assert self._instance is not None
+    def _has_gone(self, side: _Side, is_first: bool) -> bool:
+        """Whether the instance has closed a kept connection meanwhile, and read nothing of a request."""
         try:
-            return not self._instance.sock.recv(1, socket.MSG_PEEK)
+            return not side.sock.recv(1, socket.MSG_PEEK) and (is_first or _was_reset(side.sock))
         except BlockingIOError:
             return False
         except OSError:
