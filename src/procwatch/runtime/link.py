@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import errno
 import socket
-import struct
-import sys
 import time
 from contextlib import suppress
 from typing import Protocol
 
 from procwatch.runtime.exchange import Exchange
 from procwatch.runtime.http_boundary import begins_request
-from procwatch.runtime.turns import READ, WRITE, OnEvent, Turns
+from procwatch.runtime.side import LOOPBACKS, Side, reset_at_close, was_reset
+from procwatch.runtime.turns import READ, WRITE, Turns
 
 # One piece: with more, slow clients would hold more; with less, large files take more turns.
 PIECE_BYTES = 64 * 1024
@@ -30,11 +29,6 @@ HALF_CLOSED_S = 60.0
 # After an answer that ends its connection, until the client has read it and closes: a close with bytes of the client
 # unread would reset it, and the end of the answer would be lost.
 LINGER_S = 2.0
-# SO_LINGER that makes close(2) a reset.
-_RESET = struct.pack("ii", 1, 0)
-# tcpi_state of a connection that was reset.
-_TCP_CLOSE = 7
-_LOOPBACKS = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 
 
 class Front(Protocol):
@@ -71,22 +65,6 @@ class Front(Protocol):
         """It has been closed."""
 
 
-class _Side:
-    """One of the two connections.
-
-    `has_ended`: no more comes from it. `is_shut`: it has been told that no more comes. `is_reset`: it takes no more.
-    """
-
-    __slots__ = ("has_ended", "is_connecting", "is_reset", "is_shut", "on_event", "sock", "unsent", "watched")
-
-    def __init__(self, sock: socket.socket, on_event: OnEvent) -> None:
-        self.sock = sock
-        self.on_event = on_event
-        self.unsent = b""
-        self.watched = 0
-        self.has_ended = self.is_shut = self.is_reset = self.is_connecting = False
-
-
 class Link:
     """From the accepted connection until both are closed. `port` is the instance's; 0 while there is none."""
 
@@ -97,8 +75,8 @@ class Link:
 
     def __init__(self, front: Front, sock: socket.socket) -> None:
         self._front = front
-        self._client = _Side(sock, self._on_client)
-        self._instance: _Side | None = None
+        self._client = Side(sock, self._on_client)
+        self._instance: Side | None = None
         self.port = 0
         # Which of the addresses is tried.
         self._loopback = 0
@@ -138,7 +116,7 @@ class Link:
         if self._is_waiting or (self._instance is not None and self._instance.is_connecting):
             self._give_up()
         elif self._is_broken:
-            self._reset(self._client)
+            reset_at_close(self._client.sock)
             self.close()
         else:
             self.close()
@@ -199,7 +177,7 @@ class Link:
 
     def _client_broke(self) -> None:
         if self._instance is not None:
-            self._reset(self._instance)
+            reset_at_close(self._instance.sock)
         self.close()
 
     def _to_instance(self, data: bytes) -> None:
@@ -225,7 +203,7 @@ class Link:
 
     def _connect(self, port: int) -> None:
         """Begin a connection to this port on the loopback that is next."""
-        family, host = _LOOPBACKS[self._loopback]
+        family, host = LOOPBACKS[self._loopback]
         try:
             sock = socket.socket(family, socket.SOCK_STREAM)
         except OSError:  # no descriptor is free, or there is no IPv6
@@ -233,23 +211,23 @@ class Link:
             return
         sock.setblocking(False)  # noqa: FBT003 - the name of the method says what it is
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._instance = side = _Side(sock, lambda events: self._on_instance(side, events))
+        self._instance = side = Side(sock, lambda events: self._on_instance(side, events))
         side.is_connecting = True
         self.port = port
         self._front.attached(port)
         sock.connect_ex((host, port))
         self._look_at_connect(side)
 
-    def _look_at_connect(self, side: _Side) -> None:
+    def _look_at_connect(self, side: Side) -> None:
         """On the loopback the outcome is there at once: asked again, connect(2) tells it."""
-        place = (_LOOPBACKS[self._loopback][1], self.port)
+        place = (LOOPBACKS[self._loopback][1], self.port)
         code = side.sock.connect_ex(place)
         if code in (errno.EALREADY, errno.EINPROGRESS):
             return
         # A port that nobody has and that clients are given, too, can meet itself.
         if code not in (0, errno.EISCONN) or side.sock.getsockname()[:2] == place:
             port = self.port
-            self._reset(side)
+            reset_at_close(side.sock)
             self._drop_instance()
             self._refused(port)
             return
@@ -262,7 +240,7 @@ class Link:
 
     def _refused(self, port: int) -> None:
         """Try the other loopback, then wait: whoever served has just ended, or does not listen yet."""
-        if self._loopback + 1 < len(_LOOPBACKS):
+        if self._loopback + 1 < len(LOOPBACKS):
             self._loopback += 1
             self._connect(port)
         else:
@@ -272,7 +250,7 @@ class Link:
         self._is_waiting = True
         self._front.wait(self)
 
-    def _on_instance(self, side: _Side, events: int) -> None:
+    def _on_instance(self, side: Side, events: int) -> None:
         if side is not self._instance:
             return  # it was left in this very turn
         if side.is_connecting:
@@ -284,7 +262,7 @@ class Link:
                 self._read_instance(side)
         self._settle()
 
-    def _read_instance(self, side: _Side) -> None:
+    def _read_instance(self, side: Side) -> None:
         try:
             data = side.sock.recv(PIECE_BYTES)
         except (BlockingIOError, InterruptedError):
@@ -294,7 +272,7 @@ class Link:
             return
         if not data:
             side.has_ended = True
-            if side.is_reset or (not side.is_shut and _was_reset(side.sock)):
+            if side.is_reset or (not side.is_shut and was_reset(side.sock)):
                 self._instance_broke(side)
             else:
                 self._instance_ended(side)
@@ -308,7 +286,7 @@ class Link:
         elif self._held:
             self._release()
 
-    def _instance_ended(self, side: _Side) -> None:
+    def _instance_ended(self, side: Side) -> None:
         if self._exchange.is_http and self._is_between:
             self._leave()
         elif self._exchange.is_http:
@@ -318,7 +296,7 @@ class Link:
             self._end_if_flushed(self._client, side)
             self._limit(HALF_CLOSED_S)
 
-    def _instance_broke(self, side: _Side) -> None:
+    def _instance_broke(self, side: Side) -> None:
         if self._exchange.is_http and self._is_between:
             self._leave()
         elif again := self._exchange.again():
@@ -326,14 +304,14 @@ class Link:
             self._again = again
             self.attach()
         else:
-            self._reset(side)
+            reset_at_close(side.sock)
             self._drop_instance()
             self._break_client()
 
-    def _has_gone(self, side: _Side, is_first: bool) -> bool:
+    def _has_gone(self, side: Side, is_first: bool) -> bool:
         """Whether the instance has closed a kept connection meanwhile, and read nothing of a request."""
         try:
-            return not side.sock.recv(1, socket.MSG_PEEK) and (is_first or _was_reset(side.sock))
+            return not side.sock.recv(1, socket.MSG_PEEK) and (is_first or was_reset(side.sock))
         except BlockingIOError:
             return False
         except OSError:
@@ -378,7 +356,7 @@ class Link:
         port, self.port = self.port, 0
         self._front.detached(port)
 
-    def _send(self, side: _Side, data: bytes) -> None:
+    def _send(self, side: Side, data: bytes) -> None:
         if side.unsent:
             side.unsent += data
             return
@@ -392,7 +370,7 @@ class Link:
         if sent < len(data):
             side.unsent = data[sent:]
 
-    def _cannot_send(self, side: _Side) -> None:
+    def _cannot_send(self, side: Side) -> None:
         if side is self._client:
             self._client_broke()
         elif side.has_ended:
@@ -402,7 +380,7 @@ class Link:
             side.unsent = b""
             side.is_reset = True
 
-    def _flush(self, side: _Side) -> None:
+    def _flush(self, side: Side) -> None:
         data, side.unsent = side.unsent, b""
         if data:
             self._send(side, data)
@@ -413,9 +391,9 @@ class Link:
         elif self._client.has_ended and not self._held and side is self._instance:
             self._end_if_flushed(side, self._client)
 
-    def _client_has_all(self, side: _Side) -> None:
+    def _client_has_all(self, side: Side) -> None:
         if self._is_broken:
-            self._reset(side)
+            reset_at_close(side.sock)
             self.close()
         elif self._is_lingering:
             self._linger()
@@ -424,7 +402,7 @@ class Link:
         else:
             self._close_if_done()
 
-    def _end_if_flushed(self, side: _Side, other: _Side) -> None:
+    def _end_if_flushed(self, side: Side, other: Side) -> None:
         """Pass the other's end on behind all that it has sent; close when both have ended."""
         if side.unsent:
             return
@@ -454,7 +432,7 @@ class Link:
             self._is_broken = True
             self._limit(HALF_CLOSED_S)
         else:
-            self._reset(self._client)
+            reset_at_close(self._client.sock)
             self.close()
 
     def _give_up(self) -> None:
@@ -472,11 +450,7 @@ class Link:
     def _limit(self, seconds: float) -> None:
         self._front.limit(self, time.monotonic() + seconds)
 
-    def _reset(self, side: _Side) -> None:
-        with suppress(OSError):
-            side.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-
-    def _unwatch(self, side: _Side) -> None:
+    def _unwatch(self, side: Side) -> None:
         if side.watched:
             self._front.turns.watch(side.sock, side.watched, 0, side.on_event)
             side.watched = 0
@@ -501,13 +475,6 @@ class Link:
         if wanted != instance.watched:
             self._front.turns.watch(instance.sock, instance.watched, wanted, instance.on_event)
             instance.watched = wanted
-
-
-def _was_reset(sock: socket.socket) -> bool:
-    """Whether a connection that has ended was reset, too: after an end the kernel tells of a reset only there."""
-    if sys.platform != "linux":
-        return False
-    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE
 
 
 def _unavailable(name: str) -> bytes:
