@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from procwatch.runtime import proxy as proxies
-from procwatch.runtime.proxy import PortError
+from procwatch.runtime.proxy import Counts, PortError
 from tests.rig.proxied import DEADLINE_S, GET, Proxied, ends, is_cut, ok, receive, serve
 
 
@@ -99,6 +99,25 @@ def test_closing_a_port_cuts_what_is_open_and_frees_it(proxied: Proxied) -> None
     again = proxied.open("service.api", *address)
     again.point_to(instance.port)
     serve(proxied.connect(again), instance)
+
+
+def test_a_port_that_was_given_up_has_nothing_to_tell(proxied: Proxied) -> None:
+    other = proxied.open("service.other", "127.0.0.1", 0)
+
+    async def close_and_ask() -> tuple[int, Counts]:
+        other.close()
+        return await other.drain(1, DEADLINE_S), await other.counts()
+
+    assert proxied.run(close_and_ask()) == (0, Counts())
+    assert proxied.counts() == Counts()
+
+
+def test_all_can_be_closed_and_begun_again(proxied: Proxied) -> None:
+    proxied.run(proxied.proxies.close())
+    front = proxied.open("service.api", "127.0.0.1", 0)
+    instance = proxied.instance()
+    front.point_to(instance.port)
+    serve(proxied.connect(front), instance)
 
 
 def test_a_port_that_is_taken_is_told_with_its_holder(proxied: Proxied) -> None:

@@ -253,24 +253,33 @@ class Plane:
 
     def _do(self, order: dict[str, Any]) -> None:
         number = order["front"]
+        front = self._fronts.get(number)
+        if order["do"] == "open":
+            count = order["sockets"]
+            listeners, self._passed = self._passed[:count], self._passed[count:]
+            self._fronts[number] = Front(order["name"], order["wait"], listeners, self)
+        elif front is None:  # it has been closed
+            self._answer(order.get("answer"), None)
+        else:
+            self._do_with(front, order)
+
+    def _do_with(self, front: Front, order: dict[str, Any]) -> None:
         match order["do"]:
-            case "open":
-                count = order["sockets"]
-                listeners, self._passed = self._passed[:count], self._passed[count:]
-                self._fronts[number] = Front(order["name"], order["wait"], listeners, self)
             case "point_to":
-                self._fronts[number].point_to(tuple(order["ports"]))
+                front.point_to(tuple(order["ports"]))
             case "drain":
-                until_s = time.monotonic() + order["seconds"]
-                self._drains.append((order["answer"], self._fronts[number], order["port"], until_s))
+                self._drains.append((order["answer"], front, order["port"], time.monotonic() + order["seconds"]))
                 self.look_at_drains()
                 self.turns.wake()
             case "count":
-                self._answer(order["answer"], self._fronts[number].counts())
+                self._answer(order["answer"], front.counts())
             case "close":
-                self._fronts.pop(number).close()
+                del self._fronts[order["front"]]
+                front.close()
 
-    def _answer(self, number: int, value: object) -> None:
+    def _answer(self, number: int | None, value: object) -> None:
+        if number is None:
+            return
         line = json.dumps({"answer": number, "value": value}).encode() + b"\n"
         try:
             self._control.setblocking(True)  # noqa: FBT003 - it is read at once, or its reader is gone

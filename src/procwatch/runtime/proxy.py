@@ -75,7 +75,7 @@ class Proxies:
         self._following: asyncio.Task[None] | None = None
 
     async def open(self, name: str, host: str, port: int) -> Proxy:
-        """Own this port from now on; until `point_to` those who come wait. Raises PortError, SpawnError.
+        """Own this port from now on; until `point_to` those who come wait. Raises PortError.
 
         `host` is an address or a name, all of whose addresses are opened; empty: all addresses of this machine.
         """
@@ -86,9 +86,10 @@ class Proxies:
             if self._following is None:
                 self._start()
                 self._following = self._loop.create_task(self._follow())
-        except SpawnError:
+        except (SpawnError, OSError) as error:
             proxy.shut()
-            raise
+            reason = error if isinstance(error, SpawnError) else os.strerror(error.errno or 0).lower()
+            raise PortError(f"the process that serves it cannot be started: {reason}") from error
         self._proxies[proxy.number] = proxy
         self._introduce(proxy)
         return proxy
@@ -101,6 +102,7 @@ class Proxies:
         self._end_channel()
         if self._process is not None:
             await self._process.end(_QUICK_END)
+        self._following = self._process = None
         for proxy in self._proxies.values():
             proxy.shut()
         self._proxies.clear()
@@ -145,9 +147,10 @@ class Proxies:
             self._report(
                 f"the proxy process has ended ({exit_.words}): connections through it are cut; starting another"
             )
-            await asyncio.sleep(_AGAIN_S)
-            with suppress(SpawnError):  # there is no room for another process: the next try is in a second
-                self._start()
+            while self._channel is None:
+                await asyncio.sleep(_AGAIN_S)
+                with suppress(SpawnError, OSError):  # no process or descriptor is free: the next try is in a second
+                    self._start()
             for proxy in self._proxies.values():
                 self._introduce(proxy)
 
@@ -183,6 +186,7 @@ class Proxy:
         """The instances at these ports of the loopback are in charge; none: nobody serves, and those who come wait.
 
         A connection between two requests leaves an instance that is not in charge any more, and its client is kept.
+        To be called without an instance as soon as it has ended: its port may soon be somebody else's.
         """
         self.ports = instances
         self._proxies.order(self, "point_to", ports=instances)
