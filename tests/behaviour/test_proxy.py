@@ -66,6 +66,19 @@ def test_a_server_may_close_its_half_first(proxied: Proxied) -> None:
     assert receive(server, 100) == b"the long story"
 
 
+def test_a_server_that_has_closed_its_half_gets_what_would_wait_for_an_answer(proxied: Proxied) -> None:
+    instance = proxied.in_charge()
+    client = proxied.connect()
+    server = instance.accept()
+    server.shutdown(socket.SHUT_WR)
+    assert ends(client)
+    asked = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n" + GET
+    client.sendall(asked)
+    client.shutdown(socket.SHUT_WR)
+    assert receive(server, len(asked) + 1) == asked
+    proxied.until(open=0)
+
+
 def test_an_answer_comes_after_the_client_has_closed_its_half(proxied: Proxied) -> None:
     instance = proxied.in_charge()
     client = proxied.connect()

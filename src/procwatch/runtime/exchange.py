@@ -66,7 +66,7 @@ class Exchange:
                     self._answered = True
                     self._close(self._requests, self._asked.popleft())
         except NotUnderstood:
-            self._go_blind()
+            self.go_blind()
 
     @property
     def kept(self) -> bytes | None:
@@ -89,6 +89,14 @@ class Exchange:
         self._was_again = True
         return kept
 
+    def go_blind(self) -> None:
+        """Look no more: from now on bytes are only passed on."""
+        self.is_http = self.is_http and not self._is_deciding
+        self._requests = None
+        self._asked.clear()
+        self._sent = None
+        self._is_deciding = False
+
     def _read(self, data: bytes, *, may_begin: bool) -> int:
         at = 0
         try:
@@ -102,7 +110,7 @@ class Exchange:
                     self._is_deciding = request.may_upgrade
                 at = end if end >= 0 else len(data)
         except NotUnderstood:
-            self._go_blind()
+            self.go_blind()
         return len(data)
 
     def _keep(self, data: bytes) -> None:
@@ -117,10 +125,3 @@ class Exchange:
         self._is_deciding = self._is_deciding and bool(self._asked)
         if request.expects and not self._asked and not requests.is_between:
             raise NotUnderstood  # the client may send its body now, or leave it out
-
-    def _go_blind(self) -> None:
-        self.is_http = self.is_http and not self._is_deciding
-        self._requests = None
-        self._asked.clear()
-        self._sent = None
-        self._is_deciding = False

@@ -293,8 +293,10 @@ class Link:
             self._drop_instance()
             self._linger()
         else:
+            self._exchange.go_blind()  # no answer comes that could tell where the next question may begin
             self._end_if_flushed(self._client, side)
             self._limit(HALF_CLOSED_S)
+            self._release()
 
     def _instance_broke(self, side: Side) -> None:
         if self._exchange.is_http and self._is_between:
@@ -327,7 +329,7 @@ class Link:
     def _release(self) -> None:
         """Send what was held, if it may go now."""
         held, self._held = self._held, b""
-        if held:
+        if held and not self._is_closed:
             self._to_instance(held)
         if self._client.has_ended and not self._held and self._instance is not None:
             self._end_if_flushed(self._instance, self._client)
@@ -448,7 +450,8 @@ class Link:
             self._linger()
 
     def _limit(self, seconds: float) -> None:
-        self._front.limit(self, time.monotonic() + seconds)
+        if not self._is_closed:
+            self._front.limit(self, time.monotonic() + seconds)
 
     def _unwatch(self, side: Side) -> None:
         if side.watched:
