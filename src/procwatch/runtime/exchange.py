@@ -1,7 +1,7 @@
 """What was asked and answered on one connection: where it is between two requests, and what may be sent again. Pure.
 
 Rule 1: it only looks on, and never changes what is passed. What it does not understand makes it blind for good.
-Rule 2: a request may be sent again only if that can harm nobody: see `again`.
+Rule 2: a request may be sent again only if that can harm nobody: see `kept`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A loop over sockets for the process that passes bytes on: what can be read or written is called, turn by turn.
 
-asyncio would take four times as long to begin, and twice as long for each piece (docs/decisions/0011-proxy.md).
+Why it is not asyncio: docs/decisions/0011-proxy.md.
 
 Rule 1: who is called does what can be done at once, and returns.
 Rule 2: while nothing happens it sleeps; it ticks only while somebody has asked for that.
