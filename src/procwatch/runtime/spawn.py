@@ -288,11 +288,8 @@ def _spawn(spec: Spec, program: str, env: Mapping[str, str], stdio: _Stdio) -> s
 
 def _on_pipes(spec: Spec, ours: ExitStack, childs: ExitStack) -> _Stdio:
     output, childs_output = open_pipe(ours, childs)
-    stdin: int | None = None
-    if spec.stdin == "open":
-        stdin, childs_stdin = open_stdin(ours, childs)
-    else:
-        childs_stdin = spec.stdin if isinstance(spec.stdin, int) else None
+    given = spec.stdin if isinstance(spec.stdin, int) else None
+    stdin, childs_stdin = open_stdin(ours, childs) if spec.stdin == "open" else (None, given)
     inode = os.fstat(output).st_ino
     return _Stdio(childs_stdin, childs_output, inode, lambda feed, gate: Pipe(output, feed, stdin, gate))
 
