@@ -33,7 +33,16 @@ class Settings:
 
 
 QUICK = Settings(
-    saves=3, lines=20_000, repeats=1, services=(1, 10), idle_s=2.0, ends=1, switches=2, calls=3, load_s=0.2, download=1 << 26
+    saves=3,
+    lines=20_000,
+    repeats=1,
+    services=(1, 10),
+    idle_s=2.0,
+    ends=1,
+    switches=2,
+    calls=3,
+    load_s=0.2,
+    download=1 << 26,
 )
 
 

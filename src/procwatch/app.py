@@ -38,6 +38,7 @@ from procwatch.runtime.inputs import Inputs
 from procwatch.runtime.journal import Journal
 from procwatch.runtime.keys import Keys
 from procwatch.runtime.parts import Parts
+from procwatch.runtime.public_ports import Opening
 from procwatch.runtime.releases import ReleaseStore
 from procwatch.runtime.server import Server
 from procwatch.runtime.signals import Signals
@@ -141,10 +142,10 @@ async def _supervise(start: _Start, store: Store, console: Console, server: Serv
     ran, watching = store.remembered_services(), start.is_watched
     state = initial(start.project, start.chosen, before, ran, watching=watching, excepted=start.excepted)
     terminals = Terminals(lambda: Size(*console.room()))
-    fronts = Fronts(Sockets(Path(start.project.folder)))
+    fronts = Fronts(Sockets(Path(start.project.folder)), partial(_open_proxies, forest, console.report))
     parts = Parts(surroundings, inputs, forest, store, releases, chronicle, terminals, fronts)
     engine = Engine(state, parts)
-    engine.watch_plans(fronts.sockets.planned)
+    engine.watch_plans(fronts.planned)
     asked = Asked(start.request, start.options.names, start.options.watch)
     configuration = Configuration(asked, start.known, parts, engine, console.use)
     commands = Commands(engine, chronicle, terminals, server.ended, console.rings)
@@ -164,8 +165,6 @@ async def _supervise(start: _Start, store: Store, console: Console, server: Serv
     try:
         return await engine.run()
     finally:
-        await fronts.close()
-        fronts.sockets.close()
         keys.close()
         journal.close(left=any(tree.members for tree in forest.trees))
         watch.cancel()
@@ -190,6 +189,12 @@ async def _watch(start: _Start, configuration: Configuration, inputs: Inputs, en
         engine.tell(msg.StopAsked(1))
     finally:
         await configuration.close()
+
+
+def _open_proxies(forest: Forest, report: Callable[[str], None]) -> Opening:
+    from procwatch.runtime.proxy import Proxies  # noqa: PLC0415 - few need it
+
+    return Proxies(forest, report)
 
 
 def _on_failures(engine: Engine) -> None:

@@ -68,6 +68,8 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
         if "port" not in service:
             sockets = st.sampled_from([[f"127.0.0.1:{port}", f"run/{port}.sock"], {"six": f"[::1]:{port}"}, []])
             service["listen"] = draw(sockets)
+            if not service["listen"] and draw(st.booleans()):
+                service["proxy"] = f"127.0.0.1:{port}"
         service["needs"] = [f"build.{name}" for name in builds if draw(st.booleans())]
     project = {"env": draw(st.dictionaries(NAMES, TEXT, max_size=2))}
     return {"project": project, "build": builds, "service": services, "groups": {"g": [*services]}}

@@ -1,4 +1,5 @@
-"""A web server for tests: takes its socket from procwatch, answers with the file `version` as it was at its start.
+"""A web server for tests: takes its socket from procwatch, or opens $PORT where it was given none; answers with the
+file `version` as it was at its start.
 
 `/slow` makes the file `begun`, and is answered when the file `go` is there; `version` "dead" ends at once, "mute"
 answers nothing. The argument "rude" leaves SIGTERM as it is: what is being answered then is cut.
@@ -47,9 +48,7 @@ async def main(rude: bool) -> None:
             busy.discard(writer)
             writer.close()
 
-    listener = socket.socket(fileno=3)
-    listener.setblocking(False)
-    server = await asyncio.start_server(serve, sock=listener)
+    server = await asyncio.start_server(serve, sock=_listener())
     if not rude:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ending.set)
     await ending.wait()
@@ -58,6 +57,12 @@ async def main(rude: bool) -> None:
         writer.close()
     while busy:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
+
+
+def _listener() -> socket.socket:
+    if "LISTEN_FDS" not in os.environ:
+        return socket.create_server(("127.0.0.1", int(os.environ["PORT"])), backlog=1024)
+    return socket.socket(fileno=3)
 
 
 if __name__ == "__main__":

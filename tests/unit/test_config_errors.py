@@ -14,6 +14,7 @@ NO_SOCKET = (
     'an entry of listen must be an address such as "127.0.0.1:8000" or "[::1]:8000", '
     'or a path such as "run/api.sock", not '
 )
+NO_ADDRESS = 'proxy must be an address such as "127.0.0.1:8000" or "[::1]:8000", not '
 
 
 def problems(folder: Path, text: str, local: str | None = None, environ: Mapping[str, str] | None = None) -> list[str]:
@@ -122,11 +123,11 @@ def test_the_contract_s_example(tmp_path: Path) -> None:
         ("env_file = ['no.env']", "env_file: no.env: no such file"),
         (
             "ready = { tcp = true }",
-            'ready.tcp has no port to ask; add "port" or "listen", or write an address such as "127.0.0.1:5432"',
+            'ready.tcp has no port to ask; add "port", "listen" or "proxy", or write an address such as "127.0.0.1:',
         ),
         (
             "ready = { http = '/' }",
-            'ready.http has no port to ask; add "port" or "listen", or write an address such as "http://',
+            'ready.http has no port to ask; add "port", "listen" or "proxy", or write an address such as "http://',
         ),
         ("ready = { tcp = 1, delay = 1 }", 'ready has "tcp" and "delay"; just one of these can be'),
         ("ready = { notify = false }", "ready.notify must be true, or left out, not false"),
@@ -152,11 +153,14 @@ def test_the_contract_s_example(tmp_path: Path) -> None:
         ("listen = ['localhost:80', '127.0.0.1:80']", "127.0.0.1:80 is listened at above already (127.0.0.1:80)"),
         ("listen = ['0.0.0.0:80', '[::]:80']", "[::]:80 is listened at above already (0.0.0.0:80)"),
         ("listen = ['run/a.sock', './run/a.sock']", "run/a.sock is listened at above already (run/a.sock)"),
-        ("proxy = 'x'", '"proxy" is not supported yet'),
+        ("proxy = 'x'", NO_ADDRESS + '"x"'),
+        ("proxy = 8000", NO_ADDRESS + '8000; write "127.0.0.1:8000"'),
+        ("proxy = 'run/api.sock'", NO_ADDRESS + '"run/api.sock"'),
+        ("proxy = 'a.example:80'", NO_ADDRESS + '"a.example:80"; of names only localhost (127.0.0.1) is known here'),
         ("replicas = 1", '"replicas" is not supported yet'),
         (
             "health = { tcp = true }",
-            'health.tcp has no port to ask; add "port" or "listen", or write an address such as "127.0.0.1',
+            'health.tcp has no port to ask; add "port", "listen" or "proxy", or write an address such as "127.0.0.1',
         ),
         ("health = {}", 'health has no probe; add "http", "tcp" or "run"'),
         ("health = { status = 200 }", 'health.status is for a probe with "http"'),
@@ -421,15 +425,10 @@ def test_a_group_that_is_wrong_is_still_a_group(tmp_path: Path) -> None:
     assert [line.split(":")[1] for line in problems(tmp_path, text)] == ["5", "6"]
 
 
-@pytest.mark.parametrize("key", ["proxy = '127.0.0.1:80'"])
-def test_a_port_that_is_not_supported_yet_is_not_asked_for_as_well(tmp_path: Path, key: str) -> None:
+@pytest.mark.parametrize(("key", "column"), [("listen = ['x']", 11), ("proxy = 'x'", 9)])
+def test_an_address_that_is_wrong_is_not_asked_for_as_well(tmp_path: Path, key: str, column: int) -> None:
     (told,) = problems(tmp_path, f"[service.web]\nrun = 'x'\nready = {{ tcp = true }}\n{key}\n")
-    assert told.endswith("is not supported yet")
-
-
-def test_a_socket_that_is_wrong_is_not_asked_for_as_well(tmp_path: Path) -> None:
-    (told,) = problems(tmp_path, "[service.web]\nrun = 'x'\nready = { tcp = true }\nlisten = ['x']\n")
-    assert told.startswith("watch.toml:4:11: ")
+    assert told.startswith(f"watch.toml:4:{column}: ")
 
 
 def test_a_service_opens_its_port_itself_or_is_given_sockets(tmp_path: Path) -> None:
@@ -439,6 +438,13 @@ def test_a_service_opens_its_port_itself_or_is_given_sockets(tmp_path: Path) -> 
     )
 
 
+@pytest.mark.parametrize(("other", "key"), [("port = 1", "port"), ("listen = ['localhost:81']", "listen")])
+def test_behind_a_proxy_a_service_has_no_other_port(tmp_path: Path, other: str, key: str) -> None:
+    (told,) = problems(tmp_path, f"[service.web]\nrun = 'x'\nproxy = 'localhost:80'\n{other}\n")
+    assert told.startswith('watch.toml:3:1: service "web": proxy is for a service that opens the port in $PORT, ')
+    assert told.endswith(f'leave out "{key}"')
+
+
 def test_two_services_at_one_address_are_told_at_the_second(tmp_path: Path) -> None:
     text = "[service.a]\nrun = 'x'\nlisten = ['127.0.0.1:80']\n[service.b]\nrun = 'x'\nlisten = ['[::1]:80', '{}:80']\n"
     wanted = 'watch.toml:6:23: service "b": {0}:80 is listened at by service "a" already (127.0.0.1:80)'
@@ -446,6 +452,12 @@ def test_two_services_at_one_address_are_told_at_the_second(tmp_path: Path) -> N
         assert problems(tmp_path, text.format(host)) == [wanted.format(host)]
     (tmp_path / "watch.toml").write_text(text.replace("'{}:80'", "'127.0.0.2:80'"))
     load(tmp_path, environ={})
+
+
+def test_a_public_address_is_had_by_one_service(tmp_path: Path) -> None:
+    text = "[service.a]\nrun = 'x'\nlisten = ['127.0.0.1:80']\n[service.b]\nrun = 'x'\nproxy = '0.0.0.0:80'\n"
+    wanted = 'watch.toml:6:9: service "b": 0.0.0.0:80 is listened at by service "a" already (127.0.0.1:80)'
+    assert problems(tmp_path, text) == [wanted]
 
 
 def test_a_wrong_default_is_told_once_and_at_its_place(tmp_path: Path) -> None:

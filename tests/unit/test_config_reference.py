@@ -67,7 +67,7 @@ def example(tmp_path: Path) -> Path:
 def test_the_example_loads_without_errors_and_warnings(example: Path) -> None:
     found = load(example, environ={})
     assert not found.warnings
-    assert set(found.project.services) == {"service.db", "service.api", "service.worker"}
+    assert set(found.project.services) == {"service.db", "service.api", "service.web", "service.worker"}
 
 
 def test_the_example_shows_nearly_every_key(example: Path) -> None:
@@ -129,6 +129,8 @@ def test_the_json_schema_is_one() -> None:
         ({"build": {"a": {"run": [""]}}}, False),
         ({"service": {"web": {"run": "x", "wacth": []}}}, False),
         ({"service": {"web": {"run": "x", "listen": []}}}, True),
+        ({"service": {"web": {"run": "x", "proxy": "127.0.0.1:80"}}}, True),
+        ({"service": {"web": {"run": "x", "proxy": 80}}}, False),
         ({"service": {"web": {"run": "x", "listen": ["127.0.0.1:80", "run/x.sock"]}}}, True),
         ({"service": {"web": {"run": "x", "listen": {"http": "[::1]:80"}}}}, True),
         ({"service": {"web": {"run": "x", "listen": "127.0.0.1:80"}}}, False),

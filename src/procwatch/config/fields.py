@@ -195,6 +195,11 @@ Sockets = Annotated[
     Discriminator(lambda value: "{}" if isinstance(value, dict) else "[]"),
     _json("list of addresses, or table", anyOf=[{"type": "array", "items": _SOCKET}, _NAMED_SOCKETS]),
 ]
+PublicAddress = Annotated[
+    values.SocketAddress,
+    PlainValidator(values.tcp_socket),
+    _json("address", type="string", pattern=r"^\S+:[0-9]{1,5}$|\$\{"),
+]
 Http = Annotated[
     values.Target | None,
     PlainValidator(values.http_target),

@@ -1,6 +1,6 @@
-"""`listen` -> the sockets of a service, and the probes that ask it through them.
+"""`listen` and `proxy` -> where procwatch listens for a service, and the probes that ask the service itself.
 
-Rule 1: no two services of a project listen at the same address: a connection would come to one of them by chance.
+Rule 1: nothing is listened at twice in a project: a connection would come to one of them by chance.
 """
 
 from __future__ import annotations
@@ -25,13 +25,24 @@ _Probe = TypeVar("_Probe", HttpProbe, TcpProbe)
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """Where a service itself can be asked: at its port, or through the sockets that it is given."""
+    """Where a service itself can be asked: at its port, through the sockets that it is given, or behind its `proxy`."""
 
     port: int | None
     listen: tuple[Listener, ...] = ()
+    proxy: Listener | None = None
+
+    @property
+    def is_nowhere(self) -> bool:
+        """Whether there is no such place."""
+        return self.port is None and not self.listen and self.proxy is None
 
     def asked(self, probe: _Probe) -> _Probe:
-        """The probe, which asks through a socket where it has no port, or the address of one."""
+        """The probe, which asks the service itself where it has no port, or an address that procwatch listens at.
+
+        Behind a proxy each instance has a port of its own, which 0 stands for until it is known.
+        """
+        if self.proxy is not None:
+            return replace(probe, port=0, host=None) if not probe.port or _is_at(self.proxy, probe) else probe
         if not self.listen:
             return probe
         if probe.port:
@@ -54,9 +65,19 @@ def listeners(path: KeyPath, table: ServiceTable, findings: Findings) -> tuple[L
     if table.listen and table.port is not None:
         message = 'port is one that the service opens itself; leave it out, or "listen", which procwatch opens for it'
         findings.report((*path, "port"), message, on_key=True)
+    if table.proxy is not None and (table.listen or table.port is not None):
+        other = "listen" if table.listen else "port"
+        message = f'proxy is for a service that opens the port in $PORT, which procwatch chooses; leave out "{other}"'
+        findings.report((*path, "proxy"), message, on_key=True)
     if len(table.listen) > MAX_SOCKETS:
         findings.report(where, f"listen has {len(table.listen)} addresses; {MAX_SOCKETS} are possible")
     return tuple(listener for _, listener in _entries(path, table, findings))
+
+
+def public(path: KeyPath, table: ServiceTable) -> Listener | None:
+    """The public address of a service that knows only `$PORT`."""
+    at = table.proxy
+    return None if at is None else Listener(str(path[-1]), at.host, at.port)
 
 
 def _entries(path: KeyPath, table: ServiceTable, findings: Findings) -> Iterator[tuple[KeyPath, Listener]]:
@@ -78,7 +99,9 @@ def check_addresses(file: WatchToml, findings: Findings) -> None:
     seen: list[tuple[str, Listener]] = []
     for name, table in file.service.items():
         path: KeyPath = ("service", name)
-        for where, listener in _entries(path, table, findings):
+        proxied = public(path, table)
+        more = [] if proxied is None else [((*path, "proxy"), proxied)]
+        for where, listener in [*_entries(path, table, findings), *more]:
             other = next(((who, each) for who, each in seen if _is_same(each, listener)), None)
             if other is not None:
                 whose = "above" if other[0] == name else f'by service "{other[0]}"'

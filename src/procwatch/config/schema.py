@@ -32,6 +32,7 @@ from procwatch.config.fields import (
     Poll,
     Port,
     ProjectName,
+    PublicAddress,
     Quiet,
     Regex,
     Signal,
@@ -317,9 +318,13 @@ class ServiceTable(UnitTable):
         "of unix sockets, or a table of them by name (docs/listen.md).",
         default=[],
     )
+    proxy: PublicAddress | None = key(
+        "The public address of a service that knows only PORT: procwatch listens there, gives each instance a free "
+        "port, and passes connections on to the one in charge (docs/proxy.md)."
+    )
     ready: ReadyTable | None = key(
-        "When it counts as ready. Default: with `port` or `listen`, once it takes a connection there; else once it has "
-        "run 100 ms."
+        "When it counts as ready. Default: with `port`, `listen` or `proxy`, once it takes a connection there; else "
+        "once it has run 100 ms."
     )
     health: HealthTable | None = key(
         "What it is asked again and again while it is ready; if that fails it is restarted."
@@ -327,7 +332,7 @@ class ServiceTable(UnitTable):
     switch: Annotated[Literal["replace", "overlap", "signal"], OneOf()] | None = key(
         'How it gets a new version: "replace" stops it and starts it, "overlap" starts the new one beside the old one, '
         'which is stopped when the new one is ready and `verify` has passed, "signal" sends `reload_signal`. '
-        'Default: "overlap" with `listen`, else "replace".',
+        'Default: "overlap" with `listen` or `proxy`, else "replace".',
     )
     verify: Command | None = key(
         "A command that tests an instance when it is ready, before it takes over; it has 10 minutes."
@@ -348,7 +353,6 @@ class ServiceTable(UnitTable):
     )
     hooks: ServiceHooksTable = key("Commands around its life.", default=ServiceHooksTable())
     log: LogTable = key("What happens to its output.", default=LogTable())
-    proxy: Later = later("A port that procwatch owns and forwards from.")
     replicas: Later = later("How many instances run side by side.")
     limits: Later = later("Memory and processor limits.")
 

@@ -15,7 +15,7 @@ from typing import Literal
 from procwatch.config import home
 from procwatch.config.check import Findings
 from procwatch.config.layers import ASKED_KINDS, PROBE_KINDS
-from procwatch.config.listening import Own, check_addresses, listeners
+from procwatch.config.listening import Own, check_addresses, listeners, public
 from procwatch.config.locate import KeyPath
 from procwatch.config.on_disk import check_files, home_dir
 from procwatch.config.own_path import check_own_path
@@ -203,6 +203,8 @@ def _services(scope: Scope, name: str, table: ServiceTable) -> list[Service]:
         scope.report(
             (*path, "listen"), f"all {len(copies)} of -c would share these sockets; leave them out and use $PORT"
         )
+    if table.proxy is not None and len(copies) > 1:
+        scope.report((*path, "proxy"), f"all {len(copies)} of -c would share this address; leave it out and use $PORT")
     return [_service(scope, copy.name, table, copy.port, declared=name) for copy in copies]
 
 
@@ -211,7 +213,8 @@ def _service(
 ) -> Service:
     path: KeyPath = ("service", declared or name)
     listen = listeners(path, table, scope.findings)
-    own = Own(table.port or given_port, listen)
+    proxy = public(path, table)
+    own = Own(None if proxy else table.port or given_port, listen, proxy)
     return Service(
         name=f"service.{name}",
         run=_run(scope, path, table),
@@ -227,8 +230,9 @@ def _service(
         log=_log(table.log),
         stop=StopPolicy(table.stop.signal, table.stop.grace, table.stop.to),
         port=table.port,
-        given_port=None if listen else given_port,
+        given_port=None if listen or proxy else given_port,
         listen=listen,
+        proxy=proxy,
         ready=_ready(scope, path, table, own),
         timing=_timing(table.ready),
         health=_health(scope, path, table, own),
@@ -248,7 +252,7 @@ def _switch(scope: Scope, path: KeyPath, table: ServiceTable) -> Literal["replac
     if table.switch == "overlap" and table.port is not None:
         message = 'switch = "overlap" starts a second instance, which cannot open the same port; use "replace"'
         scope.report((*path, "switch"), message)
-    return table.switch or ("overlap" if table.listen else "replace")
+    return table.switch or ("overlap" if table.listen or table.proxy else "replace")
 
 
 def _stdin(scope: Scope, path: KeyPath, table: ServiceTable) -> Literal["null", "open"]:
@@ -382,7 +386,7 @@ def _ready(scope: Scope, path: KeyPath, table: ServiceTable, own: Own) -> Probe:
     """When it is ready."""
     ready = table.ready
     if ready is None or not _has_probe(scope, (*path, "ready"), ready, PROBE_KINDS):
-        if own.listen:
+        if own.listen or own.proxy:
             return own.asked(TcpProbe(0))
         return DEFAULT_READY if table.port is None else TcpProbe(table.port)
     return _network_probe(scope, (*path, "ready"), ready, own) or _other_probe(ready)
@@ -414,16 +418,16 @@ def _has_probe(scope: Scope, path: KeyPath, table: AskedTable, kinds: tuple[str,
 
 
 def _network_probe(scope: Scope, path: KeyPath, table: AskedTable, own: Own) -> HttpProbe | TcpProbe | None:
-    """A probe that connects, if it is one; without an address it asks the service's own port or socket."""
+    """A probe that connects, if it is one; without an address it asks the service itself."""
     asked = table.http or table.tcp
     if asked is None:
         return None
     number = asked.port or own.port
-    if number is None and not own.listen:
+    if number is None and own.is_nowhere:
         kind, example = ("http", "http://127.0.0.1:8000/health") if table.http else ("tcp", "127.0.0.1:5432")
         given = [(*path[:-1], key) for key in ("port", "listen", "proxy")]
         if not any(scope.findings.is_broken(key) or scope.findings.is_broken_below(key) for key in given):
-            advice = f'add "port" or "listen", or write an address such as "{example}"'
+            advice = f'add "port", "listen" or "proxy", or write an address such as "{example}"'
             scope.report((*path, kind), f"{path[-1]}.{kind} has no port to ask; {advice}")
         number = 1
     if table.http:

@@ -84,13 +84,12 @@ def _fill_unit(table: type[Table], unit: Document) -> Document:
     """A build or service with its defaults; a service also with the probe that it has by default."""
     full = _fill(table, unit)
     if table is ServiceTable:
+        is_listened_for = bool(unit.get("listen") or unit.get("proxy"))
         ready = _fill(sub_table(ServiceTable.model_fields["ready"].annotation), _table(unit.get("ready")))
         if not any(kind in ready for kind in PROBE_KINDS):
-            ready = (
-                {"tcp": True} if "port" in unit or unit.get("listen") else {"delay": DEFAULT_READY.delay_s}
-            ) | ready
+            ready = ({"tcp": True} if "port" in unit or is_listened_for else {"delay": DEFAULT_READY.delay_s}) | ready
         full["ready"] = ready
-        full.setdefault("switch", "overlap" if unit.get("listen") else "replace")
+        full.setdefault("switch", "overlap" if is_listened_for else "replace")
     return full
 
 

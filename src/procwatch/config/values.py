@@ -331,6 +331,7 @@ class SocketAddress:
 
 
 _SOCKET_WORDS = 'an address such as "127.0.0.1:8000" or "[::1]:8000", or a path such as "run/api.sock"'
+_TCP_WORDS = 'an address such as "127.0.0.1:8000" or "[::1]:8000"'
 _SOCKET_PATH = re.compile(r"(?!unix:)(?!.*://)(?=.*/|.*\.sock$)[^\0]*[^/\0]")
 
 
@@ -346,6 +347,17 @@ def socket_address(value: object) -> SocketAddress:
     only_port = str(value).removeprefix(":") if isinstance(value, int | str) else ""
     advice = f'; write "127.0.0.1:{only_port}"' if re.fullmatch(r"[1-9][0-9]{0,4}", only_port) else ""
     raise ValueError(f"{_SOCKET_WORDS}{advice}")
+
+
+def tcp_socket(value: object) -> SocketAddress:
+    """Where to listen, which is no path."""
+    try:
+        found = socket_address(value)
+    except ValueError as error:
+        raise ValueError(str(error).replace(_SOCKET_WORDS, _TCP_WORDS)) from None
+    if found.path:
+        raise ValueError(_TCP_WORDS)
+    return found
 
 
 def _ip_address(host: str) -> str:

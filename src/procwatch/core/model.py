@@ -128,7 +128,8 @@ class ProbeTiming:
 class HttpProbe:
     """Ready when a GET answers 2xx or 3xx, or just `status`. `host` None: the loopback addresses.
 
-    `listener`: it asks through this one of the service's own sockets (an index of `listen`).
+    `listener`: it asks through this one of the service's own sockets (an index of `listen`). Without it `port` 0 is
+    the one that the instance was given.
     """
 
     port: int
@@ -143,7 +144,8 @@ class HttpProbe:
 class TcpProbe:
     """Ready when a connection is taken. `host` None: the loopback addresses.
 
-    `listener`: on this one of the service's own sockets (an index of `listen`), by the service itself.
+    `listener`: on this one of the service's own sockets (an index of `listen`), by the service itself. Without it
+    `port` 0 is the one that the instance was given.
     """
 
     port: int
@@ -271,12 +273,14 @@ class Service(Unit):
     """A process that is kept running.
 
     `port` is one that it opens itself (watch.toml); `given_port` is only told to it as PORT (a Procfile's). `listen`:
-    the sockets that it is given. `tty`: it runs on a pseudo-terminal.
+    the sockets that it is given. `proxy`: the address of which procwatch passes connections on to the port that each
+    instance is given. `tty`: it runs on a pseudo-terminal.
     """
 
     port: int | None = None
     given_port: int | None = None
     listen: tuple[Listener, ...] = ()
+    proxy: Listener | None = None
     ready: Probe = DEFAULT_READY
     timing: ProbeTiming = ProbeTiming()
     health: Health | None = None
@@ -354,5 +358,6 @@ def definition(project: Project, unit: Build | Service) -> str:
     if isinstance(unit, Build) and unit.outputs:
         parts += [unit.outputs]
     if isinstance(unit, Service):
-        parts += [unit.port, unit.given_port, unit.listen, unit.stop, unit.stdin, unit.tty, unit.ready, unit.health]
+        parts += [unit.port, unit.given_port, unit.listen, unit.proxy, unit.stop, unit.stdin, unit.tty]
+        parts += [unit.ready, unit.health]
     return repr(parts)

@@ -109,7 +109,7 @@ def _is_touched(old: Project, new: Project, name: str) -> bool:
 def _subject(project: Project, unit: Build | Service) -> tuple[object, ...]:
     reads = (unit.watch, unit.ignore, project.watch.ignore, project.watch.gitignore)
     # `switch` decides whether another address can be had beside the old one.
-    own = unit.unchanged if isinstance(unit, Build) else bool(unit.listen) and unit.switch
+    own = unit.unchanged if isinstance(unit, Build) else bool(unit.listen or unit.proxy) and unit.switch
     return (definition(project, unit), unit.needs, reads, own)
 
 

@@ -102,7 +102,9 @@ def _go_from_running(at: At, state: ServiceState, event: Go) -> Step:
         notice = msg.Notice("service_switched", name, run=state.instance, reason=at.service.reload_signal)
         return signalled, (msg.SignalInstance(name, state.instance, at.service.reload_signal), notice)
     retiring = replace(state, phase=Phase.RETIRING, going_to=event.basis)
-    return retiring, (msg.StopInstance(name, state.instance, state.changed),)
+    # Behind a proxy new clients can be kept waiting while those that it has are answered.
+    drain = at.service.proxy is not None
+    return retiring, (msg.StopInstance(name, state.instance, state.changed, drain=drain),)
 
 
 def _go_from_verifying(at: At, state: ServiceState, _event: Go) -> Step:
@@ -297,8 +299,9 @@ def _stop_switching(at: At, state: ServiceState, event: Stop) -> Step:
     return after, (msg.StopHook(at.service.name), *actions)
 
 
-def _stop_ending(_at: At, state: ServiceState, _event: Stop) -> Step:
-    return replace(state, phase=Phase.STOPPING), ()
+def _stop_ending(at: At, state: ServiceState, _event: Stop) -> Step:
+    """Its clients are not waited for any more."""
+    return replace(state, phase=Phase.STOPPING), (msg.StopInstance(at.service.name, state.instance),)
 
 
 _Row = Callable[[At, ServiceState, object], Step]

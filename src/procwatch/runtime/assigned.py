@@ -56,12 +56,15 @@ class Assigner:
         return {**found, **result(occasion.exit, occasion.duration_s)}
 
     def service(self, service: Service, instance: int, releases: Mapping[str, Path] | None = None) -> dict[str, str]:
-        """For an instance of a service, and for the command of its `ready.run`. `releases`: variable -> folder."""
+        """For an instance of a service, and for the command of its `ready.run`; behind a `proxy` without its PORT.
+
+        `releases`: variable -> folder.
+        """
         found = {**self.common(service.name, instance), "PROCWATCH_REPLICA": "1"}
         port = service.port if service.port is not None else service.given_port
         if port is not None:
             found |= {"PORT": str(port), "PROCWATCH_URL": f"http://127.0.0.1:{port}"}
-        asked = next((each for each in service.listen if each.port), None)
+        asked = service.proxy or next((each for each in service.listen if each.port), None)
         if asked is not None:
             found["PROCWATCH_URL"] = f"http://{at(asked.reached_at, asked.port)}"
         return found | release_variables(releases or {})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -50,6 +50,17 @@ async def _has_clients(process: Process, slots: Sequence[Slot], signal_name: str
         if traffic is not None and (traffic.busy or (traffic.unclear and is_patient)):
             return True
     return False
+
+
+async def until_hurried(waiting: Coroutine[None, None, None], hurry: asyncio.Event) -> None:
+    """Wait for this, or until there is a `hurry`, which ends it."""
+    tasks = {asyncio.create_task(waiting), asyncio.create_task(hurry.wait())}
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def catches(pids: Iterable[int], signal_name: str) -> bool:

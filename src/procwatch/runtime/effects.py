@@ -7,9 +7,21 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
+from typing import TypeVar
 
 from procwatch.config.environment import compose, expand_command, read_own_env_files, read_project_env_files
-from procwatch.core.model import Build, Command, Project, Releases, Service, StopPolicy
+from procwatch.core.model import (
+    AskedProbe,
+    Build,
+    Command,
+    HttpProbe,
+    Probe,
+    Project,
+    Releases,
+    Service,
+    StopPolicy,
+    TcpProbe,
+)
 from procwatch.errors import ProcwatchError
 from procwatch.frozen import frozen
 from procwatch.runtime.assigned import Assigner, Occasion
@@ -17,6 +29,8 @@ from procwatch.runtime.instance import Launch
 from procwatch.runtime.releases import ReleaseStore
 from procwatch.runtime.spawn import Spec
 from procwatch.runtime.steps import Step
+
+_Probe = TypeVar("_Probe", Probe, AskedProbe)
 
 # "Builds and hooks: SIGTERM, 2s" (contract, stop).
 HOOK_STOP = StopPolicy(grace_s=2.0)
@@ -67,12 +81,19 @@ class Surroundings:
             commands = (unit.verify,)
         return tuple(Step(hook, self._spec(unit, command, assigned, HOOK_STOP)) for command in commands)
 
-    def launch(self, service: Service, instance: int, releases: Releases = ()) -> Launch:
-        """What starts an instance from these releases; of a build of which there is none among them, the current."""
-        spec = self._spec(service, service.run, self._of_service(service, instance, releases), service.stop)
+    def launch(self, service: Service, instance: int, releases: Releases = (), port: int | None = None) -> Launch:
+        """What starts an instance from these releases; of a build of which there is none among them, the current.
+
+        `port`: one that it alone is given, behind a `proxy`.
+        """
+        assigned = self._of_service(service, instance, releases)
+        if port is not None:
+            assigned["PORT"] = str(port)
+        spec = self._spec(service, service.run, assigned, service.stop)
         if service.tty and not spec.env.get("TERM"):
             spec = replace(spec, env={**spec.env, "TERM": DEFAULT_TERM})
-        return Launch(spec, service.ready, service.timing, service.port, service.health)
+        health = service.health and replace(service.health, probe=_asked_at(port, service.health.probe))
+        return Launch(spec, _asked_at(port, service.ready), service.timing, service.port, health)
 
     def problems(self, services: Iterable[Service]) -> dict[str, str]:
         """Why some of these could not be started now: an env file has gone, or a command names what is not set."""
@@ -85,7 +106,7 @@ class Surroundings:
                     read_common()
                     read_own_env_files(folder, service)
                 else:
-                    self.launch(service, 0)
+                    self.launch(service, 0, port=None if service.proxy is None else service.proxy.port)
             except ProcwatchError as error:
                 found[service.name] = str(error)
         return found
@@ -99,3 +120,10 @@ class Surroundings:
         stdin = unit.stdin if isinstance(unit, Service) and command is unit.run else "null"
         folder = Path(self.project.folder) / unit.dir
         return Spec(expand_command(command, env), self.project.shell, folder, env, stdin, stop)
+
+
+def _asked_at(port: int | None, probe: _Probe) -> _Probe:
+    """The probe, which asks the port of this instance where it is to."""
+    if port is None or not isinstance(probe, TcpProbe | HttpProbe) or probe.port or probe.listener is not None:
+        return probe
+    return replace(probe, port=port)

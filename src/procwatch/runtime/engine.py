@@ -163,7 +163,8 @@ class Engine:
         await asyncio.sleep(0)  # for the tasks that are about to begin, as in `run`
         for task in self._tasks:
             task.cancel()
-        await self._parts.forest.kill()
+        # Together: the process behind the proxies must not be taken for one that has ended by itself.
+        await asyncio.gather(self._parts.fronts.close(), self._parts.forest.kill())
 
     async def _leave(self) -> None:
         """Let the hooks that still run come to their end, then end what builds have left running."""
@@ -173,6 +174,7 @@ class Engine:
             self._hurry()
         if self._tasks:
             await asyncio.wait(self._tasks)
+        await self._parts.fronts.close()
         await (self._parts.forest.kill() if self._killing else self._parts.forest.end())
         with suppress(TimeoutError):  # what hangs in the kernel has been told
             await self._parts.forest.sweep()
@@ -255,7 +257,7 @@ class Engine:
         if service is None or checked.problem is not None:
             return checked
         try:
-            await self._parts.fronts.sockets.prepare(service)
+            await self._parts.fronts.prepare(service)
         except ProcwatchError as error:
             state = self.state.services.get(checked.name)
             if state is None or state.problem != str(error):

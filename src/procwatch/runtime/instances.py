@@ -12,11 +12,11 @@ from dataclasses import replace
 from typing import Any
 
 from procwatch.core import messages as msg
-from procwatch.core.model import Exit, Releases, Service
+from procwatch.core.model import Exit, Releases, Service, StopPolicy
 from procwatch.errors import ProcwatchError
 from procwatch.frozen import field, record
 from procwatch.runtime import instance as life
-from procwatch.runtime.draining import drained
+from procwatch.runtime.draining import drained, until_hurried
 from procwatch.runtime.effects import Surroundings
 from procwatch.runtime.health import watch_health
 from procwatch.runtime.hooks import Hooks
@@ -91,9 +91,9 @@ class Instances:
             await life.run_instance(launch, sink, self._parts.forest, lambda report: self._reported(one, report))
 
     async def _launch(self, surroundings: Surroundings, service: Service, action: msg.StartInstance) -> life.Launch:
-        launch = surroundings.launch(service, action.instance, action.releases)
-        terminal = self._parts.terminals.size(service.name) if service.tty else None
         seat = await self._parts.fronts.seat(service, action)
+        launch = surroundings.launch(service, action.instance, action.releases, seat.port)
+        terminal = self._parts.terminals.size(service.name) if service.tty else None
         return replace(launch, spec=replace(launch.spec, terminal=terminal, handed=seat.handed), door=seat.door)
 
     def take_over(self, action: msg.TakeOver) -> None:
@@ -119,7 +119,7 @@ class Instances:
         policy = one.surroundings.project.services[one.name].stop
         try:
             if one.process is not None:
-                await drained(one.process, self._parts.fronts.slots(one.name, one.number), policy, one.hurry)
+                await self._drain(one, one.process, policy)
             await self._hook(one, action, "pre_stop")
             if not one.is_ending:
                 one.task.cancel()
@@ -129,6 +129,14 @@ class Instances:
         finally:
             one.is_stopped = False
             self._tell_end(one)
+
+    async def _drain(self, one: _Running, process: Process, policy: StopPolicy) -> None:
+        """No client comes any more; let it answer those that it has."""
+        fronts = self._parts.fronts
+        fronts.retire(one.name, one.number)
+        await drained(process, fronts.slots(one.name, one.number), policy, one.hurry)
+        if not one.hurry.is_set():
+            await until_hurried(fronts.drain(one.name, one.number, policy.grace_s), one.hurry)
 
     async def signal(self, action: msg.SignalInstance) -> None:
         """Send a signal to the program; tells if nobody was there to get it."""
@@ -167,6 +175,7 @@ class Instances:
                 self._tell(msg.InstanceNotReady(one.name, one.number, reason))
             case life.Ending():
                 one.is_ending = True
+                self._parts.fronts.retire(one.name, one.number)
                 _let_alone(one)
             case life.Ended(ended):
                 self._ended(one, ended)

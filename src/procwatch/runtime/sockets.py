@@ -11,8 +11,6 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from procwatch.core.model import Listener, Project, Service
-from procwatch.core.state import Phase
-from procwatch.core.verdict import Moment
 from procwatch.frozen import frozen
 from procwatch.runtime.listening import ListenError, explained, open_address
 from procwatch.runtime.steering import Listening, Slot
@@ -80,11 +78,10 @@ class Sockets:
         self._used[name] = {address for address, listening in self._open.items() if listening in used}
         self._tidy()
 
-    def planned(self, moment: Moment, _event: object) -> None:
-        """Close what belongs to services that are gone, or have been stopped for good."""
+    def planned(self, is_over: Callable[[str], bool]) -> None:
+        """Close what belongs to services that are over."""
         for name in [*self._used]:
-            state = moment.state.services.get(name)
-            if state is None or (state.phase is Phase.STOPPED and not state.wanted):
+            if is_over(name):
                 self._forget(name)
                 self._tidy()
 
@@ -125,8 +122,8 @@ def _own_way(error: ListenError) -> ListenError:
 
 
 def how_many(project: Project) -> int:
-    """How many addresses a project listens at."""
-    return sum(len(service.listen) for service in project.services.values())
+    """How many addresses a project has procwatch listen at."""
+    return sum(len(service.listen) + (service.proxy is not None) for service in project.services.values())
 
 
 def _address(listener: Listener) -> _Address:

@@ -1,0 +1,189 @@
+"""The public addresses of services with `proxy`: who has which, for how long, and to which instance each leads.
+
+Rule 1: an address stays open through restarts, crashes and reloads as long as an instance, or the newest definition of
+        a service, has it; clients wait while nobody serves.
+Rule 2: nothing points to an instance that has ended: its port may soon be somebody else's.
+Rule 3: what passes the bytes on is imported and started only when there is something to open.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Protocol
+
+from procwatch.core.model import Listener, Service
+from procwatch.errors import ProcwatchError
+from procwatch.frozen import frozen
+from procwatch.runtime import ports
+
+_Address = tuple[str, int]
+# A free port is one that two looks find free; with so many tries none is found only where there is none.
+_TRIES = 50
+
+
+class Opened(Protocol):
+    """An address that is listened at; `ports` are the instances that it leads to."""
+
+    ports: tuple[int, ...]
+
+    def point_to(self, *instances: int) -> None:
+        """Lead to these from now on."""
+
+    async def drain(self, instance: int, seconds: float) -> int:
+        """Wait until no connection is with this instance."""
+
+    def close(self) -> None:
+        """Listen no more."""
+
+
+class Opening(Protocol):
+    """What opens addresses. Raises ProcwatchError."""
+
+    async def open(self, name: str, host: str, port: int) -> Opened:
+        """Listen there."""
+
+    async def close(self) -> None:
+        """Close all of them."""
+
+
+@frozen
+class Place:
+    """Where one instance is: the port that it is given, and the address by which clients come to it."""
+
+    port: int
+    address: _Address
+
+
+class PublicPorts:
+    """All of them. `opening` makes what opens them."""
+
+    def __init__(self, opening: Callable[[], Opening]) -> None:
+        self._opening = opening
+        self._opener: Opening | None = None
+        self._open: dict[_Address, Opened] = {}
+        # What the instances of each service have, and what the next one is to have.
+        self._used: dict[str, set[_Address]] = {}
+        self._asked: dict[str, _Address] = {}
+        self._places: dict[tuple[str, int], Place] = {}
+
+    async def prepare(self, service: Service) -> None:
+        """Open what a service that has an address is to get instead, by a new definition. Raises ProcwatchError."""
+        own = self._used.get(service.name)
+        if not own:
+            return
+        if service.proxy is not None:
+            try:
+                await self._ensure(service, service.proxy)
+            except ProcwatchError:
+                # The service itself may have the port, at another host: that is closed when it is replaced.
+                if all(port != service.proxy.port for _, port in own & self._open.keys()):
+                    raise
+                if service.switch == "overlap":
+                    raise _OwnWayError(service.proxy) from None
+        self._ask(service)
+
+    def ask(self, service: Service, *, beside: bool) -> None:
+        """A new instance is to begin, which may be `beside` the last one; else what only that one had is closed."""
+        if not beside:
+            self._used.pop(service.name, None)
+        self._ask(service)
+
+    async def claim(self, service: Service, instance: int) -> Place | None:
+        """A place for this instance, if its service has an address, until it is `gone`. Raises ProcwatchError."""
+        if service.proxy is None:
+            return None
+        await self._ensure(service, service.proxy)
+        place = Place(self._free_port(service.proxy), _address(service.proxy))
+        self._used.setdefault(service.name, set()).add(place.address)
+        self._places[service.name, instance] = place
+        return place
+
+    def take_over(self, name: str, instance: int) -> None:
+        """From now on clients come to this instance, also by an address that it will not have much longer."""
+        place = self._places.get((name, instance))
+        if place is not None:
+            for address in {place.address, *self._used.get(name, ())} & self._open.keys():
+                self._open[address].point_to(place.port)
+
+    def retire(self, name: str, instance: int) -> None:
+        """New clients of this instance, if it is in charge, wait for another one."""
+        place = self._places.get((name, instance))
+        for opened in self._open.values() if place else ():
+            if place is not None and opened.ports == (place.port,):
+                opened.point_to()
+
+    async def drain(self, name: str, instance: int, seconds: float) -> None:
+        """Wait until no client is with this instance, or so long."""
+        place = self._places.get((name, instance))
+        opened = self._open.get(place.address) if place else None
+        if place is not None and opened is not None:
+            await opened.drain(place.port, seconds)
+
+    def gone(self, name: str, instance: int) -> None:
+        """Nothing is left of this instance."""
+        self.retire(name, instance)
+        if self._places.pop((name, instance), None) is None:
+            return
+        left = {place.address for (owner, _), place in self._places.items() if owner == name}
+        if left:
+            self._used[name] = left
+        self._tidy()
+
+    def planned(self, is_over: Callable[[str], bool]) -> None:
+        """Close what belongs to services that are over."""
+        for name in [*self._used, *self._asked]:
+            if is_over(name):
+                self._used.pop(name, None)
+                self._asked.pop(name, None)
+                self._tidy()
+
+    async def close(self) -> None:
+        """Listen no more."""
+        self._open.clear()
+        self._used.clear()
+        self._asked.clear()
+        opener, self._opener = self._opener, None
+        if opener is not None:
+            await opener.close()
+
+    async def _ensure(self, service: Service, wanted: Listener) -> None:
+        if _address(wanted) in self._open:
+            return
+        if self._opener is None:
+            self._opener = self._opening()
+        opened = await self._opener.open(service.name, wanted.host, wanted.port)
+        self._open[_address(wanted)] = opened
+
+    def _free_port(self, public: Listener) -> int:
+        """One that no program has on the loopback, and no other instance was given."""
+        given = {place.port for place in self._places.values()} | {public.port}
+        for _ in range(_TRIES):
+            with socket.socket() as trial:
+                trial.bind(("127.0.0.1", 0))
+                port = int(trial.getsockname()[1])
+            if port not in given and not ports.is_taken(port):
+                return port
+        raise ProcwatchError("no free port was found for it")
+
+    def _ask(self, service: Service) -> None:
+        if service.proxy is None:
+            self._asked.pop(service.name, None)
+        else:
+            self._asked[service.name] = _address(service.proxy)
+        self._tidy()
+
+    def _tidy(self) -> None:
+        kept = {*self._asked.values()}.union(*self._used.values())
+        for address in self._open.keys() - kept:
+            self._open.pop(address).close()
+
+
+class _OwnWayError(ProcwatchError):
+    def __init__(self, wanted: Listener) -> None:
+        message = "the instance that runs has this port at another address; stop it first"
+        super().__init__(f"cannot listen at {wanted.address}: {message}")
+
+
+def _address(listener: Listener) -> _Address:
+    return (listener.host, listener.port)
