@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 import threading
@@ -203,14 +204,52 @@ def test_a_stop_by_hand_refuses_and_a_start_serves_again(project: Path, start: S
     assert ask(port).startswith("1 ")
 
 
-def test_a_stop_does_not_wait_for_clients_of_the_one_before(project: Path, start: Start) -> None:
-    live, port = running(project, start, 'stop = { grace = "1h" }', rude=True)
+@pytest.mark.parametrize("switch", ["overlap", "replace"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_does_not_wait_for_clients_of_the_one_before(
+    project: Path, start: Start, switch: str, number: signal.Signals
+) -> None:
+    live, port = running(project, start, f'switch = "{switch}"\nstop = {{ grace = "1h" }}', rude=True)
     with socket.create_connection(("127.0.0.1", port)) as client:
         client.sendall(b"GET /slow HTTP/1.1\r\n\r\n")
         live.until((project / "begun").exists, "the request")
         write(project / "version", "2")
+        if switch == "overlap":
+            live.wait("service_switched", WEB)
+        else:
+            live.until(lambda: "switching" in control(project, "status"), "the stop of the old one")
+        assert live.stop(number) == 128 + number
+    assert live.stderr() == ""
+
+
+def test_a_second_signal_kills_the_service_and_what_is_behind_its_port(project: Path, start: Start) -> None:
+    live, port = running(project, start, 'stop = { grace = "1h" }')
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.sendall(b"GET /slow HTTP/1.1\r\n\r\n")
+        live.until((project / "begun").exists, "the request")
+        live.process.send_signal(signal.SIGINT)
+        live.wait("stopping")
+        live.until(lambda: _is_gone_after_another(live), "the end")
+    assert "the proxy process" not in live.stderr()
+
+
+def _is_gone_after_another(live: Live) -> bool:
+    """Signals that come in quick succession count as one: they are sent until one counts."""
+    if live.process.poll() is None:
+        live.process.send_signal(signal.SIGTERM)
+    return live.process.poll() is not None
+
+
+@pytest.mark.parametrize("switch", ["overlap", "replace"])
+def test_the_same_port_at_another_host(project: Path, start: Start, switch: str) -> None:
+    live, port = running(project, start, f'switch = "{switch}"')
+    write(project / "watch.toml", toml(port, f'switch = "{switch}"').replace("127.0.0.1:", "0.0.0.0:"))
+    if switch == "replace":
         live.wait("service_switched", WEB)
-        assert live.stop() == 130
+    else:
+        refusal = f"cannot listen at 0.0.0.0:{port}: the instance that runs has this port at another address"
+        live.until(lambda: refusal in live.stderr(), "the refusal")
+    assert ask(port).startswith("1 ")
 
 
 def test_another_address_is_opened_before_the_old_one_is_closed(project: Path, start: Start) -> None:

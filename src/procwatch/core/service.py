@@ -102,9 +102,13 @@ def _go_from_running(at: At, state: ServiceState, event: Go) -> Step:
         notice = msg.Notice("service_switched", name, run=state.instance, reason=at.service.reload_signal)
         return signalled, (msg.SignalInstance(name, state.instance, at.service.reload_signal), notice)
     retiring = replace(state, phase=Phase.RETIRING, going_to=event.basis)
-    # Behind a proxy new clients can be kept waiting while those that it has are answered.
-    drain = at.service.proxy is not None
-    return retiring, (msg.StopInstance(name, state.instance, state.changed, drain=drain),)
+    stop = msg.StopInstance(name, state.instance, state.changed, drain=_waits_for_clients(at, retiring))
+    return retiring, (stop,)
+
+
+def _waits_for_clients(at: At, state: ServiceState) -> bool:
+    """Behind a proxy new clients are kept waiting while those that the old instance has are answered."""
+    return state.phase is Phase.RETIRING and at.service.proxy is not None
 
 
 def _go_from_verifying(at: At, state: ServiceState, _event: Go) -> Step:
@@ -300,8 +304,9 @@ def _stop_switching(at: At, state: ServiceState, event: Stop) -> Step:
 
 
 def _stop_ending(at: At, state: ServiceState, _event: Stop) -> Step:
-    """Its clients are not waited for any more."""
-    return replace(state, phase=Phase.STOPPING), (msg.StopInstance(at.service.name, state.instance),)
+    """If its clients are waited for, they are not any more."""
+    hurry = (msg.StopInstance(at.service.name, state.instance),) if _waits_for_clients(at, state) else ()
+    return replace(state, phase=Phase.STOPPING), hurry
 
 
 _Row = Callable[[At, ServiceState, object], Step]
