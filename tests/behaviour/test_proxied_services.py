@@ -268,6 +268,41 @@ def test_another_address_is_opened_before_the_old_one_is_closed(project: Path, s
     assert live.seen("service_crashed") == []
 
 
+@pytest.mark.parametrize("switch", ["overlap", "replace"])
+def test_an_address_moves_to_another_service_and_nobody_is_refused(project: Path, start: Start, switch: str) -> None:
+    port, other, free = free_port(), free_port(), free_port()
+    more = f'switch = "{switch}"\n'
+    web, api = toml(port, more), toml(other, more).replace("[service.web]", "[service.api]")
+    write(project / "watch.toml", web + api)
+    write(project / "version", "1")
+    live = start()
+    live.wait("service_ready", WEB)
+    live.wait("service_ready", "service.api")
+    with Load(port) as load:
+        write(project / "watch.toml", toml(free, more) + api.replace(str(other), str(port)))
+        live.wait("service_switched", WEB)
+        moved = live.wait("service_switched", "service.api")
+        live.until(lambda: any(body.endswith(b" %d" % moved["pid"]) for body in [*load.bodies]), "an answer of api")
+        live.until(lambda: _is_refused(other), "the end of the address of api")
+    assert load.lost == 0, (load.fresh, load.kept)
+    assert ask(free).startswith("1 ")
+
+
+def test_if_procwatch_is_killed_nothing_is_left_at_the_public_port(project: Path, start: Start) -> None:
+    live, port = running(project, start)
+    os.kill(live.supervisor(), signal.SIGKILL)
+    live.ended()
+    assert _is_refused(port)
+
+
+def test_a_project_without_a_proxy_starts_no_process_for_it(project: Path, start: Start) -> None:
+    write(project / "watch.toml", '[service.web]\nrun = ["sleep", "1000"]\n')
+    live = start()
+    pid = live.wait("service_ready", WEB)["pid"]
+    children = Path(f"/proc/{live.supervisor()}/task/{live.supervisor()}/children").read_text().split()
+    assert children == [str(pid)]
+
+
 def _is_refused(port: int) -> bool:
     try:
         socket.create_connection(("127.0.0.1", port)).close()

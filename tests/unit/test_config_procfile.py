@@ -8,7 +8,7 @@ import pytest
 
 from procwatch.config.env_file import read_env_file
 from procwatch.config.load import Loaded, load
-from procwatch.core.model import HttpProbe, Need
+from procwatch.core.model import HttpProbe, Need, TcpProbe
 from procwatch.errors import ConfigError, UsageError
 
 THREE = "web: serve $PORT\nrelease: migrate\nworker: work\n"
@@ -146,6 +146,16 @@ def test_several_instances_cannot_open_one_port(tmp_path: Path) -> None:
     toml = "[project]\nprocfile = 'Procfile'\n[service.web]\nport = 80\n"
     with pytest.raises(ConfigError, match="all 2 of -c would open this port; leave it out and use"):
         loaded(tmp_path, toml=toml, concurrency="web=2")
+
+
+def test_several_instances_of_a_procfile_have_no_public_address_in_common(tmp_path: Path) -> None:
+    toml = "[project]\nprocfile = 'Procfile'\n[service.web]\nproxy = 'localhost:80'\n"
+    with pytest.raises(ConfigError, match="all 2 of -c would share this address; leave it out and use"):
+        loaded(tmp_path, toml=toml, concurrency="web=2")
+    web = loaded(tmp_path, toml=toml).project.services["service.web"]
+    assert web.given_port is None
+    assert web.ready == TcpProbe(0)
+    assert web.switch == "overlap"
 
 
 @pytest.mark.parametrize(
