@@ -8,8 +8,9 @@ Rule 2: who waits in a slot that no instance serves, and that new clients do not
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
+from typing import Any
 
 from procwatch.core import messages as msg
 from procwatch.core.model import RunProbe, Service
@@ -47,7 +48,8 @@ class Fronts:
         # By service, the slot that new clients come to.
         self._clients: dict[str, int] = {}
         self._relief: dict[Listening, Forwarder] = {}
-        self._closing: set[asyncio.Task[None]] = set()
+        # What still passes somebody on though nobody comes to it any more, and the task that waits for the end of that.
+        self._ending: dict[asyncio.Task[None], Forwarder] = {}
 
     async def prepare(self, service: Service) -> None:
         """Listen where a new definition wants it, before anything is stopped for it. Raises ProcwatchError."""
@@ -122,9 +124,7 @@ class Fronts:
             self._sockets.keep(name, {each.slot.listening for other in left for each in other.handed})
         self._relieve(name)
         if seat.forwarder is not None:
-            closing = asyncio.get_running_loop().create_task(seat.forwarder.__aexit__())
-            self._closing.add(closing)
-            closing.add_done_callback(self._closing.discard)
+            self._keep_until(seat.forwarder, seat.forwarder.__aexit__())
 
     def slots(self, name: str, instance: int) -> tuple[Slot, ...]:
         """What this instance takes its clients from."""
@@ -143,12 +143,12 @@ class Fronts:
 
     async def close(self) -> None:
         """Pass nobody on any more, and listen no more."""
-        forwarders = [*self._relief.values(), *(seat.forwarder for seat in self._seats.values() if seat.forwarder)]
         for listening in [*self._relief]:
             self._leave(listening)
-        for forwarder in forwarders:
+        doors = (seat.forwarder for seat in self._seats.values() if seat.forwarder is not None)
+        for forwarder in [*self._ending.values(), *doors]:
             await forwarder.__aexit__()
-        await asyncio.gather(*self._closing)
+        await asyncio.gather(*self._ending)
         await self._public.close()
         self._sockets.close()
 
@@ -172,10 +172,17 @@ class Fronts:
 
     def _leave(self, listening: Listening) -> None:
         """An instance takes from that slot itself again, or nobody listens any more."""
-        if self._relief.pop(listening, None) is not None:
+        forwarder = self._relief.pop(listening, None)
+        if forwarder is not None:
             loop = asyncio.get_running_loop()
             for slot in (0, 1):
                 loop.remove_reader(listening.socket(slot).fileno())
+            self._keep_until(forwarder, forwarder.ended())
+
+    def _keep_until(self, forwarder: Forwarder, end: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(end)
+        self._ending[task] = forwarder
+        task.add_done_callback(self._ending.pop)
 
 
 def _leading_to(port: int) -> dict[str, str]:

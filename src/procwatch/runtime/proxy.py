@@ -205,8 +205,10 @@ class Proxy:
         self.shut()
 
     def shut(self) -> None:
-        """Close the sockets."""
+        """Close the sockets; the process has them a moment longer, but from now on nobody listens there."""
         for listener in self.listeners:
+            with suppress(OSError):  # other systems refuse that of a socket that listens
+                listener.shutdown(socket.SHUT_RDWR)
             listener.close()
 
 
