@@ -246,6 +246,7 @@ def test_the_same_port_at_another_host(project: Path, start: Start, switch: str)
     write(project / "watch.toml", toml(port, f'switch = "{switch}"').replace("127.0.0.1:", "0.0.0.0:"))
     if switch == "replace":
         live.wait("service_switched", WEB)
+        assert live.seen("service_crashed") == []
     else:
         refusal = f"cannot listen at 0.0.0.0:{port}: the instance that runs has this port at another address"
         live.until(lambda: refusal in live.stderr(), "the refusal")

@@ -8,6 +8,7 @@ Rule 3: only the standard library's small modules are imported: it must be there
 from __future__ import annotations
 
 import array
+import errno
 import json
 import os
 import resource
@@ -98,7 +99,10 @@ class Front:
                     sock = listener.accept()[0]
                 except (BlockingIOError, InterruptedError, ConnectionError):
                     break
-                except OSError:  # no descriptor is free, or no memory
+                except OSError as error:
+                    if error.errno == errno.EINVAL:
+                        break  # it listens no more: the order to close it is on its way
+                    # No descriptor is free, or no memory.
                     self._plane.is_full()
                     return
                 self._begin(sock)

@@ -205,9 +205,9 @@ class Proxy:
         self.shut()
 
     def shut(self) -> None:
-        """Close the sockets; the process has them a moment longer, but from now on nobody listens there."""
+        """Close the sockets, at once also for the process that has them too: the port can be opened anew after that."""
         for listener in self.listeners:
-            with suppress(OSError):  # other systems refuse that of a socket that listens
+            with suppress(OSError):  # where a socket that listens knows no shutdown, the process closes it in a moment
                 listener.shutdown(socket.SHUT_RDWR)
             listener.close()
 

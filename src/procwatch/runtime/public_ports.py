@@ -100,10 +100,11 @@ class PublicPorts:
         return place
 
     def take_over(self, name: str, instance: int) -> None:
-        """From now on clients come to this instance, also by an address that it will not have much longer."""
+        """From now on clients come to this instance, also by an address that nobody is to have much longer."""
         place = self._places.get((name, instance))
         if place is not None:
-            for address in {place.address, *self._used.get(name, ())} & self._open.keys():
+            passing = self._used.get(name, set()) - {*self._asked.values()}
+            for address in {place.address, *passing} & self._open.keys():
                 self._open[address].point_to(place.port)
 
     def retire(self, name: str, instance: int) -> None:
