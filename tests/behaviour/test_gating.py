@@ -107,7 +107,7 @@ def test_any_way_to_fail_leaves_the_service_and_procwatch_alone(
     assert is_running(pid)
     save(project, "two")
     live.wait("service_switched", "service.web")
-    assert started(project) == ["one", "two"]
+    live.until(lambda: started(project) == ["one", "two"], "what they were started with")
 
 
 def test_a_program_that_does_not_exist_is_a_failed_build_with_a_clear_reason(project: Path, start: Start) -> None:
