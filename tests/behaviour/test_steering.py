@@ -196,16 +196,11 @@ def test_a_connection_is_busy_from_its_first_moment_until_its_request_is_answere
         client.send(b"?")
         assert traffic(us, listening) == Traffic(busy=1)
         assert own.recv(1) == b"?"
-        assert traffic(us, listening) == Traffic(busy=1)
+        # A request that came within the tick of the kernel's clock in which the connection was made is unclear.
+        assert not traffic(us, listening).idle
         own.send(b"!")
         assert client.recv(1) == b"!"
         until(lambda: not traffic(us, listening).busy, "the end of the request")
-        while not traffic(us, listening).idle:  # a request that was answered within one tick is unclear; not each is
-            client.send(b"?")
-            own.recv(1)
-            until(lambda: traffic(us, listening).busy == 1, "a tick of the clock")
-            own.send(b"!")
-            client.recv(1)
 
 
 def test_where_nothing_can_be_steered_one_socket_is_both_slots(monkeypatch: pytest.MonkeyPatch) -> None:
