@@ -6,56 +6,26 @@ import os
 import signal
 import socket
 import sys
-import threading
+from functools import partial
 from pathlib import Path
-from urllib.request import urlopen
 
 import pytest
 from benchmarks.load import Load
 
 from tests.behaviour.conftest import Start
 from tests.behaviour.test_listen import control
+from tests.rig import served
 from tests.rig.live import DEADLINE_S, Live, write
 from tests.rig.sample import free_port
+from tests.rig.served import WEB, ask, waiting
 
-WEB = "service.web"
-SERVER = Path(__file__).parents[1] / "rig/web.py"
-
-
-def toml(port: int, more: str = "", *, rude: bool = False) -> str:
-    command = [sys.executable, str(SERVER), *(["rude"] if rude else [])]
-    run = ", ".join(f"'{each}'" for each in command)
-    return f"""
-[service.web]
-run = [{run}]
-watch = ["version"]
-proxy = "127.0.0.1:{port}"
-ready = {{ http = "/", deadline = "3s", timeout = "2s" }}
-{more}
-"""
+BY = 'proxy = "ADDRESS"'
+toml = partial(served.toml, BY)
 
 
 def running(project: Path, start: Start, more: str = "", *, rude: bool = False) -> tuple[Live, int]:
     """Up on version 1; its public port."""
-    port = free_port()
-    write(project / "watch.toml", toml(port, more, rude=rude))
-    write(project / "version", "1")
-    live = start()
-    live.wait("service_ready", WEB)
-    return live, port
-
-
-def ask(port: int, path: str = "/") -> str:
-    with urlopen(f"http://127.0.0.1:{port}{path}", timeout=DEADLINE_S) as answer:
-        return str(answer.read().decode())
-
-
-def waiting(port: int, path: str) -> tuple[threading.Thread, list[str]]:
-    """A request that is not answered yet."""
-    got: list[str] = []
-    thread = threading.Thread(target=lambda: got.append(ask(port, path)))
-    thread.start()
-    return thread, got
+    return served.running(project, start, BY, more, rude=rude)
 
 
 @pytest.mark.parametrize("rude", [False, True])
@@ -169,7 +139,7 @@ def test_the_program_is_given_a_port_of_its_own_and_ready_run_as_well(project: P
 def test_it_is_ready_when_the_instance_itself_takes_a_connection(project: Path, start: Start, probe: str) -> None:
     port = free_port()
     text = toml(port).replace('ready = { http = "/", deadline = "3s", timeout = "2s" }', probe.format(port=port))
-    run = f"""run = "until test -e good; do sleep 0.02; done; exec '{sys.executable}' '{SERVER}'"\n"""
+    run = f"""run = "until test -e good; do sleep 0.02; done; exec '{sys.executable}' '{served.SERVER}'"\n"""
     write(project / "watch.toml", "\n".join(run if line.startswith("run =") else line for line in text.split("\n")))
     write(project / "version", "1")
     live = start()

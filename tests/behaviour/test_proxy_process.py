@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from procwatch.runtime import proxy as proxies
 from procwatch.runtime.proxy import Counts, PortError
+from procwatch.runtime.steering import LEAST_DESCRIPTOR
 from tests.rig.proxied import DEADLINE_S, GET, Proxied, ends, is_cut, ok, receive, serve
 
 
@@ -157,7 +157,7 @@ def test_without_a_host_all_addresses_are_opened(proxied: Proxied) -> None:
 
 def test_the_sockets_stay_out_of_a_services_way(proxied: Proxied) -> None:
     listener = proxied.front.listeners[0]
-    assert listener.fileno() >= proxies.LOWEST_DESCRIPTOR
+    assert listener.fileno() >= LEAST_DESCRIPTOR
     assert not listener.get_inheritable()
     assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 

@@ -6,57 +6,27 @@ import os
 import signal
 import socket
 import sys
-import threading
+from functools import partial
 from pathlib import Path
-from urllib.request import urlopen
 
 import pytest
 from benchmarks.load import Load
 
 from tests.behaviour.conftest import Start
+from tests.rig import served
 from tests.rig.live import DEADLINE_S, Live, write
 from tests.rig.needs import need_linux
 from tests.rig.sample import free_port
+from tests.rig.served import WEB, ask, waiting
 
-WEB = "service.web"
-SERVER = Path(__file__).parents[1] / "rig/web.py"
-
-
-def toml(port: int, more: str = "", *, rude: bool = False) -> str:
-    command = [sys.executable, str(SERVER), *(["rude"] if rude else [])]
-    run = ", ".join(f"'{each}'" for each in command)
-    return f"""
-[service.web]
-run = [{run}]
-watch = ["version"]
-listen = ["127.0.0.1:{port}"]
-ready = {{ http = "/", deadline = "3s", timeout = "2s" }}
-{more}
-"""
+BY = 'listen = ["ADDRESS"]'
+toml = partial(served.toml, BY)
 
 
 def running(project: Path, start: Start, more: str = "", *, rude: bool = False) -> tuple[Live, int]:
-    """Up on version 1; its port."""
+    """Up on version 1; its public port."""
     need_linux()
-    port = free_port()
-    write(project / "watch.toml", toml(port, more, rude=rude))
-    write(project / "version", "1")
-    live = start()
-    live.wait("service_ready", WEB)
-    return live, port
-
-
-def ask(port: int, path: str = "/") -> str:
-    with urlopen(f"http://127.0.0.1:{port}{path}", timeout=DEADLINE_S) as answer:
-        return str(answer.read().decode())
-
-
-def waiting(port: int, path: str) -> tuple[threading.Thread, list[str]]:
-    """A request that is not answered yet."""
-    got: list[str] = []
-    thread = threading.Thread(target=lambda: got.append(ask(port, path)))
-    thread.start()
-    return thread, got
+    return served.running(project, start, BY, more, rude=rude)
 
 
 @pytest.mark.parametrize("rude", [False, True])

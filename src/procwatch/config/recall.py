@@ -173,7 +173,6 @@ def remember(request: Request, known: Declared) -> None:
 
 def _seal(request: Request, answers: Mapping[Question, Answer], content: bytes) -> str:
     """A sum over all that a project depends on, and over what is remembered of it."""
-
     asked = [str(request.start.absolute()), str(request.path), request.env_files, request.concurrency]
     program = [__version__, sys.version, sys.platform, os.cpu_count(), *_program()]
     total = blake2b(json.dumps([asked, program, list(answers.items())]).encode(), digest_size=16)

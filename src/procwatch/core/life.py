@@ -92,9 +92,7 @@ def crashed(at: At, state: ServiceState, exit_: Exit, run: int | None = None) ->
     crashes = 1 if well_s >= policy.stable_s else state.crashes + 1
     down = replace(gone(state), crashes=crashes, due=False, prepared=None, switching=False)
     name, run = at.service.name, state.instance if run is None else run
-    hook: tuple[msg.Action, ...] = ()
-    if at.service.hooks.get("crashed"):
-        hook = (msg.RunHook(name, "crashed", run, exit_, lived_s, changed=state.cause),)
+    hook = crashed_hook(at, run, exit_, lived_s, state.cause)
     if policy.policy == "never":
         notice = crash_notice(name, run, exit_, lived_s, "it is not restarted (restart.policy)")
         return replace(down, phase=Phase.FAILED), (notice, *hook)
@@ -107,6 +105,13 @@ def crashed(at: At, state: ServiceState, exit_: Exit, run: int | None = None) ->
         loop = (msg.Notice("crash_loop", name, run=run, reason=words, effect=f"tried every {policy.max_delay_s:g} s"),)
     timer = msg.SetTimer(name, state.timer + 1, delay_s)
     return replace(down, phase=Phase.BACKOFF, timer=timer.timer), (notice, *loop, timer, *hook)
+
+
+def crashed_hook(at: At, run: int, exit_: Exit, lived_s: float, cause: tuple[str, ...]) -> tuple[msg.Action, ...]:
+    """What is to be run for it, if there is anything; `cause`: the changes that the instance was started for."""
+    if not at.service.hooks.get("crashed"):
+        return ()
+    return (msg.RunHook(at.service.name, "crashed", run, exit_, lived_s, changed=cause),)
 
 
 def _delay_s(policy: RestartPolicy, crashes: int) -> float:

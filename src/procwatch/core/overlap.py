@@ -19,7 +19,7 @@ from dataclasses import replace
 from procwatch.core import life, service
 from procwatch.core import messages as msg
 from procwatch.core.life import At, Go, Step, Stop
-from procwatch.core.model import Exit, Service
+from procwatch.core.model import Service
 from procwatch.core.state import Candidate, Phase, ServiceState, is_disturbed
 from procwatch.frozen import frozen
 
@@ -37,8 +37,8 @@ def step(unit: Service, state: ServiceState, event: OverlapEvent, now_s: float) 
     at = At(unit, now_s)
     if isinstance(event, msg.InstanceEnded) and event.instance in state.others:
         return _other_ended(at, state, event)
-    if state.candidate is not None and (row := _row(state.candidate, event)):
-        return row(at, state, event)
+    if state.candidate is not None:
+        return _row(state.candidate, event)(at, state, event)
     if isinstance(event, Go) and _may_begin(unit, state, event):
         return _begin(at, state, event)
     if isinstance(event, GiveUp):
@@ -49,7 +49,7 @@ def step(unit: Service, state: ServiceState, event: OverlapEvent, now_s: float) 
     return after, actions
 
 
-def _row(candidate: Candidate, event: OverlapEvent) -> _Row | None:
+def _row(candidate: Candidate, event: OverlapEvent) -> _Row:
     """What an event means while there is a candidate: to it, or to the one in charge beside it."""
     is_its = isinstance(event, _OF_INSTANCES) and event.instance == candidate.instance
     return (_CANDIDATE if is_its else _BESIDE).get(type(event), _ignore)
@@ -108,18 +108,17 @@ def _verified(at: At, state: ServiceState, event: msg.HookFinished) -> Step:
 def _take_over(at: At, state: ServiceState) -> Step:
     """The one moment in which clients move: the new instance is in charge, the one before finishes what it began."""
     candidate, retired = _candidate(state), state.instance
-    in_charge = _put_in_charge(state, switching=True)
-    after, actions = life.serve(at, replace(in_charge, others=state.others | {retired}))
+    after, actions = life.serve(at, replace(_put_in_charge(state), others=state.others | {retired}))
     stop = msg.StopInstance(at.service.name, retired, candidate.cause, drain=True)
     return after, (*actions, stop)
 
 
-def _put_in_charge(state: ServiceState, *, switching: bool) -> ServiceState:
+def _put_in_charge(state: ServiceState) -> ServiceState:
     candidate = _candidate(state)
     moved = state.basis != candidate.basis and not is_disturbed(candidate.basis)
     return replace(
         life.gone(state), instance=candidate.instance, basis=candidate.basis, pid=candidate.pid, candidate=None,
-        started_s=candidate.started_s, cause=candidate.cause, why=candidate.why, switching=switching,
+        started_s=candidate.started_s, cause=candidate.cause, why=candidate.why, switching=True,
         generation=state.generation + moved, crashes=0 if moved else state.crashes,
     )  # fmt: skip
 
@@ -141,14 +140,8 @@ def _ended(at: At, state: ServiceState, event: msg.InstanceEnded) -> Step:
     if event.exit.ok:
         return after, (_not_ready_notice(at, state, f"ended by itself ({event.exit.words})"), *actions)
     notice = life.crash_notice(at.service.name, event.instance, event.exit, lived_s, _stays(at, state))
-    return after, (notice, *_crashed_hook(at, candidate, event.exit, lived_s), *actions)
-
-
-def _crashed_hook(at: At, candidate: Candidate, exit_: Exit, lived_s: float) -> tuple[msg.Action, ...]:
-    if not at.service.hooks.get("crashed"):
-        return ()
-    name = at.service.name
-    return (msg.RunHook(name, "crashed", candidate.instance, exit_, lived_s, changed=candidate.cause),)
+    hook = life.crashed_hook(at, event.instance, event.exit, lived_s, candidate.cause)
+    return after, (notice, *hook, *actions)
 
 
 def _not_ready_notice(at: At, state: ServiceState, reason: str) -> msg.Notice:
@@ -188,12 +181,6 @@ def _resume(at: At, state: ServiceState) -> Step:
 # --- the one in charge, beside it ------------------------------------------------------------------------------------
 
 
-def _go(at: At, state: ServiceState, _event: Go) -> Step:
-    """What it is of is old already."""
-    after, actions = _give_up(at, state)
-    return replace(after, due=state.due), actions
-
-
 def _leaving(at: At, state: ServiceState, event: msg.InstanceLeaving) -> Step:
     """It serves no more: the candidate may be just in time."""
     if event.instance != state.instance:
@@ -209,16 +196,15 @@ def _lost(at: At, state: ServiceState, event: msg.InstanceEnded) -> Step:
     lived_s = at.now_s - state.started_s
     effect = f"run {candidate.instance}, which is starting, takes its place"
     phase = Phase.VERIFYING if candidate.verifying else Phase.STARTING
-    after = replace(_put_in_charge(state, switching=True), phase=phase)
+    after = replace(_put_in_charge(state), phase=phase)
     if event.exit.ok:
         notice = msg.Notice(
             "service_stopped", at.service.name, run=event.instance, exit_code=0, duration_s=lived_s,
             reason="ended by itself", effect=effect,
         )  # fmt: skip
         return after, (notice,)
-    before = replace(candidate, instance=state.instance, cause=state.cause)
     notice = life.crash_notice(at.service.name, event.instance, event.exit, lived_s, effect)
-    return after, (notice, *_crashed_hook(at, before, event.exit, lived_s))
+    return after, (notice, *life.crashed_hook(at, event.instance, event.exit, lived_s, state.cause))
 
 
 def _stop(at: At, state: ServiceState, _event: Stop) -> Step:
@@ -257,7 +243,7 @@ def _tables() -> tuple[dict[type, _Row], dict[type, _Row]]:
         msg.InstanceEnded: _ended,
     }
     beside: dict[type, object] = {
-        Go: _go,
+        Go: _give_up,  # what it is of is old already
         GiveUp: _give_up,
         Stop: _stop,
         msg.InstanceLeaving: _leaving,

@@ -55,6 +55,11 @@ def open_address(listener: Listener, folder: Path) -> Listening:
         raise ListenError(listener, _in_words(error, listener)) from error
 
 
+def own_way(listener: Listener) -> ListenError:
+    """It is the service itself that has the port."""
+    return ListenError(listener, "the instance that runs has this port at another address; stop it first")
+
+
 def _taken(listener: Listener, holder: str | None) -> ListenError:
     return ListenError(listener, f"it is taken by {holder or 'another program'}", is_taken=True)
 
@@ -79,8 +84,8 @@ def _open_tcp(listener: Listener) -> Listening:
     family, _, _, _, address = _sockaddr(listener.host, listener.port)
     try:
         # Alone first: two programs of one user that both allow it share a port without a word.
-        _bound_tcp(family, address, shared=False).close()
-        opener = partial(_bound_tcp, family, address, shared=sys.platform == "linux")
+        bound_tcp(family, address, shared=False).close()
+        opener = partial(bound_tcp, family, address, shared=sys.platform == "linux")
         return open_slots(opener, _sockaddr(listener.reached_at, listener.port)[4])
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
@@ -93,7 +98,8 @@ def _sockaddr(host: str, port: int) -> tuple[Any, ...]:
     return found
 
 
-def _bound_tcp(family: int, address: Any, *, shared: bool) -> socket.socket:
+def bound_tcp(family: int, address: Any, *, shared: bool) -> socket.socket:
+    """A socket for `listen` at a port, out of the way of those that are handed over. Raises OSError."""
     own = lifted(socket.socket(family, socket.SOCK_STREAM))
     try:
         # As servers do: connections of a predecessor that linger are no obstacle then.

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import fcntl
 import json
 import os
 import socket
@@ -25,16 +24,14 @@ import procwatch
 from procwatch.core.model import StopPolicy
 from procwatch.errors import ProcwatchError
 from procwatch.frozen import frozen
-from procwatch.runtime import descriptors, ports
+from procwatch.runtime import ports
+from procwatch.runtime.listening import bound_tcp
 from procwatch.runtime.spawn import Process, SpawnError, Spec, start
+from procwatch.runtime.steering import BACKLOG, lifted
 from procwatch.runtime.tree import Forest
 
-# What may wait to be taken. More than the kernel's own limit (somaxconn, 4096) is cut to that.
-BACKLOG = 4096
 # How long a client waits for somebody who serves: what a first start may take by default (`ready.deadline`).
 WAIT_S = 30.0
-# A service's sockets are its descriptors 3 and up (LISTEN_FDS): what is kept here stays out of their way.
-LOWEST_DESCRIPTOR = 64
 # Between two starts of a process that ends by itself: each start takes 20 ms of a processor.
 _AGAIN_S = 1.0
 _ANSWER_BYTES = 64 * 1024
@@ -132,7 +129,7 @@ class Proxies:
             with childs:
                 spec = Spec(argv, (), Path("/"), env, childs.fileno(), stop=_QUICK_END)
                 self._process = start(spec, self._complain, self._forest)
-            self._channel = _Channel(_lifted(ours))
+            self._channel = _Channel(lifted(ours))
         except BaseException:
             ours.close()
             raise
@@ -311,28 +308,13 @@ async def _addresses(host: str, port: int) -> list[tuple[int, tuple[Any, ...]]]:
 
 
 def _open(family: int, address: tuple[Any, ...]) -> socket.socket:
-    listener = _lifted(socket.socket(family, socket.SOCK_STREAM))
+    listener = bound_tcp(family, address, shared=False)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, address[0] != "::")
-        listener.bind(address)
         listener.listen(BACKLOG)
     except BaseException:
         listener.close()
         raise
     return listener
-
-
-def _lifted(sock: socket.socket) -> socket.socket:
-    """The same socket under a number that is in nobody's way, and closed in what is started. Raises OSError."""
-    with sock:
-        number = fcntl.fcntl(sock.fileno(), fcntl.F_DUPFD_CLOEXEC, LOWEST_DESCRIPTOR)
-    if descriptors.is_of_reserve(number):
-        os.close(number)
-        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-    return socket.socket(fileno=number)
 
 
 async def _in_words(error: Exception, host: str, port: int) -> str:

@@ -16,6 +16,7 @@ from procwatch.core.model import Listener, Service
 from procwatch.errors import ProcwatchError
 from procwatch.frozen import frozen
 from procwatch.runtime import ports
+from procwatch.runtime.listening import own_way
 
 _Address = tuple[str, int]
 # A free port is one that two looks find free; with so many tries none is found only where there is none.
@@ -80,7 +81,7 @@ class PublicPorts:
                 if all(port != service.proxy.port for _, port in own & self._open.keys()):
                     raise
                 if service.switch == "overlap":
-                    raise _OwnWayError(service.proxy) from None
+                    raise own_way(service.proxy) from None
         self._ask(service)
 
     def ask(self, service: Service, *, beside: bool) -> None:
@@ -178,12 +179,6 @@ class PublicPorts:
         kept = {*self._asked.values()}.union(*self._used.values())
         for address in self._open.keys() - kept:
             self._open.pop(address).close()
-
-
-class _OwnWayError(ProcwatchError):
-    def __init__(self, wanted: Listener) -> None:
-        message = "the instance that runs has this port at another address; stop it first"
-        super().__init__(f"cannot listen at {wanted.address}: {message}")
 
 
 def _address(listener: Listener) -> _Address:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from procwatch.core.model import Listener, Project, Service
 from procwatch.frozen import frozen
-from procwatch.runtime.listening import ListenError, explained, open_address
+from procwatch.runtime.listening import ListenError, explained, open_address, own_way
 from procwatch.runtime.steering import Listening, Slot
 
 _Address = tuple[str, int, str]
@@ -48,7 +48,7 @@ class Sockets:
             is_own = self._is_in_own_way(service, error)
             if not is_own or service.switch == "overlap":
                 self._tidy()
-                raise (_own_way(error) if is_own else await explained(error)) from None
+                raise (own_way(error.listener) if is_own else await explained(error)) from None
         self._asked[service.name] = _addresses(service)
         self._tidy()
 
@@ -115,10 +115,6 @@ class Sockets:
         kept: set[_Address] = set().union(*self._used.values(), *self._asked.values()) if self._open else set()
         for address in self._open.keys() - kept:
             self._open.pop(address).close()
-
-
-def _own_way(error: ListenError) -> ListenError:
-    return ListenError(error.listener, "the instance that runs has this port at another address; stop it first")
 
 
 def how_many(project: Project) -> int:

@@ -1,0 +1,55 @@
+"""A service that tests/rig/web.py serves, behind `listen` or `proxy`, and those who ask it."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from urllib.request import urlopen
+
+from tests.rig.live import DEADLINE_S, Live, write
+from tests.rig.sample import free_port
+
+WEB = "service.web"
+SERVER = Path(__file__).with_name("web.py")
+
+
+def toml(by: str, port: int, more: str = "", *, rude: bool = False) -> str:
+    """`by`: the line that says how procwatch has the port, with `ADDRESS` in it."""
+    command = [sys.executable, str(SERVER), *(["rude"] if rude else [])]
+    run = ", ".join(f"'{each}'" for each in command)
+    return f"""
+[service.web]
+run = [{run}]
+watch = ["version"]
+{by.replace("ADDRESS", f"127.0.0.1:{port}")}
+ready = {{ http = "/", deadline = "3s", timeout = "2s" }}
+{more}
+"""
+
+
+def running(
+    project: Path, start: Callable[[], Live], by: str, more: str = "", *, rude: bool = False
+) -> tuple[Live, int]:
+    """Up on version 1; its public port."""
+    port = free_port()
+    write(project / "watch.toml", toml(by, port, more, rude=rude))
+    write(project / "version", "1")
+    live = start()
+    live.wait("service_ready", WEB)
+    return live, port
+
+
+def ask(port: int, path: str = "/") -> str:
+    """An answer; an error if there is none."""
+    with urlopen(f"http://127.0.0.1:{port}{path}", timeout=DEADLINE_S) as answer:
+        return str(answer.read().decode())
+
+
+def waiting(port: int, path: str) -> tuple[threading.Thread, list[str]]:
+    """A request that is not answered yet."""
+    got: list[str] = []
+    thread = threading.Thread(target=lambda: got.append(ask(port, path)))
+    thread.start()
+    return thread, got
