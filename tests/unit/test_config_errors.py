@@ -157,7 +157,7 @@ def test_the_contract_s_example(tmp_path: Path) -> None:
         ("proxy = 8000", NO_ADDRESS + '8000; write "127.0.0.1:8000"'),
         ("proxy = 'run/api.sock'", NO_ADDRESS + '"run/api.sock"'),
         ("proxy = 'a.example:80'", NO_ADDRESS + '"a.example:80"; of names only localhost (127.0.0.1) is known here'),
-        ("replicas = 1", '"replicas" is not supported yet'),
+        ("replicas = 0", "replicas must be a whole number from 1 to 100"),
         (
             "health = { tcp = true }",
             'health.tcp has no port to ask; add "port", "listen" or "proxy", or write an address such as "127.0.0.1',

@@ -35,6 +35,7 @@ from procwatch.config.fields import (
     PublicAddress,
     Quiet,
     Regex,
+    Replicas,
     Signal,
     Size,
     Sockets,
@@ -322,6 +323,11 @@ class ServiceTable(UnitTable):
         "The public address of a service that knows only PORT: procwatch listens there, gives each instance a free "
         "port, and passes connections on to the one in charge (docs/proxy.md)."
     )
+    replicas: Replicas = key(
+        "How many instances of it run side by side, called NAME.1, NAME.2 and so on. A new version comes to one after "
+        "another; with `listen` or `proxy` they share the address (docs/switching.md).",
+        default=1,
+    )
     ready: ReadyTable | None = key(
         "When it counts as ready. Default: with `port`, `listen` or `proxy`, once it takes a connection there; else "
         "once it has run 100 ms."
@@ -353,7 +359,6 @@ class ServiceTable(UnitTable):
     )
     hooks: ServiceHooksTable = key("Commands around its life.", default=ServiceHooksTable())
     log: LogTable = key("What happens to its output.", default=LogTable())
-    replicas: Later = later("How many instances run side by side.")
     limits: Later = later("Memory and processor limits.")
 
 

@@ -19,7 +19,7 @@ from procwatch.config.listening import Own, check_addresses, listeners, public
 from procwatch.config.locate import KeyPath
 from procwatch.config.on_disk import check_files, home_dir
 from procwatch.config.own_path import check_own_path
-from procwatch.config.procfile import Instance
+from procwatch.config.replicas import Replica
 from procwatch.config.resolve import Names
 from procwatch.config.schema import (
     AskedTable,
@@ -63,12 +63,12 @@ _MAX_CYCLES = 10
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a translation needs to know. `instances`: the Procfile's services by their short name."""
+    """What a translation needs to know. `replicas`: those of each service by its short name."""
 
     folder: Path
     names: Names
     findings: Findings
-    instances: Mapping[str, tuple[Instance, ...]] = field(default_factory=dict)
+    replicas: Mapping[str, tuple[Replica, ...]] = field(default_factory=dict)
 
     def report(self, path: KeyPath, message: str, *, on_key: bool = False) -> None:
         """A problem with what stands at `path`."""
@@ -124,7 +124,7 @@ def _watch(scope: Scope, file: WatchToml) -> WatchSettings:
 
 
 def _groups(names: Names) -> dict[str, tuple[str, ...]]:
-    """Groups with full names; a service of which `-c` makes several is a group of them."""
+    """Groups with full names; a service with replicas is a group of them."""
     groups = {group: names.find(group) for group in names.groups}
     return groups | {service: names.find(f"service.{service}") for service in names.copies if service not in groups}
 
@@ -182,7 +182,7 @@ def _all_services(scope: Scope, file: WatchToml, builds: Mapping[str, Build]) ->
     for name, table in file.service.items():
         for service in _services(scope, name, table):
             if service.name in found:
-                message = f'-c makes a "{service.short}" of another service too; give this one another name'
+                message = f'a replica of another service is called "{service.short}" too; give this one another name'
                 scope.report(("service", service.short), message, on_key=True)
             found[service.name] = service
             check_own_path(service, ("service", name), builds, scope.folder, scope.findings)
@@ -190,33 +190,26 @@ def _all_services(scope: Scope, file: WatchToml, builds: Mapping[str, Build]) ->
 
 
 def _services(scope: Scope, name: str, table: ServiceTable) -> list[Service]:
-    """The service, or as many of it as `-c` asks for."""
+    """The service, or each replica of it."""
     path: KeyPath = ("service", name)
     if table.restart.max_delay < table.restart.min_delay:
         scope.report((*path, "restart"), "restart.max_delay is less than restart.min_delay")
-    copies = scope.instances.get(name)
-    if copies is None:
-        return [_service(scope, name, table, None)]
-    if table.port is not None and len(copies) > 1:
-        scope.report((*path, "port"), f"all {len(copies)} of -c would open this port; leave it out and use $PORT")
-    if table.listen and len(copies) > 1:
-        scope.report(
-            (*path, "listen"), f"all {len(copies)} of -c would share these sockets; leave them out and use $PORT"
-        )
-    if table.proxy is not None and len(copies) > 1:
-        scope.report((*path, "proxy"), f"all {len(copies)} of -c would share this address; leave it out and use $PORT")
-    return [_service(scope, copy.name, table, copy.port, declared=name) for copy in copies]
+    replicas = scope.replicas.get(name, (Replica(name),))
+    if table.port is not None and len(replicas) > 1:
+        message = f'all {len(replicas)} replicas would open this port; leave it out, and use "listen" or "proxy"'
+        scope.report((*path, "port"), message)
+    return [_service(scope, name, table, replica) for replica in replicas]
 
 
-def _service(
-    scope: Scope, name: str, table: ServiceTable, given_port: int | None, declared: str | None = None
-) -> Service:
-    path: KeyPath = ("service", declared or name)
+def _service(scope: Scope, name: str, table: ServiceTable, replica: Replica) -> Service:
+    path: KeyPath = ("service", name)
     listen = listeners(path, table, scope.findings)
     proxy = public(path, table)
-    own = Own(None if proxy else table.port or given_port, listen, proxy)
+    own = Own(None if proxy else table.port or replica.given_port, listen, proxy)
     return Service(
-        name=f"service.{name}",
+        name=f"service.{replica.name}",
+        of=f"service.{name}" if replica.name != name else "",
+        replica=replica.number,
         run=_run(scope, path, table),
         needs=_needs(scope, path, table),
         watch=_watched(scope, path, table),
@@ -230,7 +223,7 @@ def _service(
         log=_log(table.log),
         stop=StopPolicy(table.stop.signal, table.stop.grace, table.stop.to),
         port=table.port,
-        given_port=None if listen or proxy else given_port,
+        given_port=None if listen or proxy else replica.given_port,
         listen=listen,
         proxy=proxy,
         ready=_ready(scope, path, table, own),
@@ -362,7 +355,9 @@ def _edges(units: Mapping[str, Build | Service]) -> dict[str, tuple[str, ...]]:
 
 def _check_cycles(scope: Scope, units: Mapping[str, Build | Service]) -> None:
     """Each cycle is told with its path, at a need of it that is written in a file."""
-    edges = _edges(units)
+    written_as = {name: getattr(unit, "of", "") or name for name, unit in units.items()}
+    edges = {written_as[name]: needs for name, needs in _edges(units).items()}
+    edges = {name: tuple(dict.fromkeys(written_as.get(need, need) for need in needs)) for name, needs in edges.items()}
     for _ in range(_MAX_CYCLES):
         around = graph.cycle(edges)
         if around is None:

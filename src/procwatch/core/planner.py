@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from procwatch.core import asked, builds, ending, graph, life, releases, reload
+from procwatch.core import asked, builds, ending, graph, life, needed, releases, reload, replicas
 from procwatch.core import messages as msg
 from procwatch.core.draft import STOPS_LIMIT, Draft, Standing, needs_without
 from procwatch.core.model import Build, Project, Service
@@ -291,7 +291,7 @@ def _build_hold(draft: Draft, build: Build, standings: dict[str, Standing]) -> s
         if standings[need.name] == "failed":
             return f"waits for {need.name}, which failed"
     for need in build.service_needs:
-        if reason := draft.unmet(need, standings, settled=True):
+        if reason := needed.unmet(draft, need, standings, settled=True):
             return reason
     for service in draft.active_services:
         if draft.services[service.name].phase is Phase.RETIRING and build.name in draft.in_place(service):
@@ -354,7 +354,7 @@ def _advance_service(draft: Draft, service: Service) -> None:
         return
     basis = wanted or _same_again(draft, service) or draft.earlier_basis(service, standings)
     hold = _service_hold(draft, service, standings, basis, settled=wanted is not None and wanted != current)
-    hold = hold or _others_hold(service, state)
+    hold = hold or _others_hold(service, state) or replicas.hold(draft, service)
     if hold or basis is None:
         draft.holds[service.name] = hold or "waits for its builds"
     else:
@@ -399,7 +399,7 @@ def _service_hold(
     if basis is None:
         return _why_not_fresh(draft, service, standings)
     for need in service.service_needs:
-        if reason := draft.unmet(need, standings, settled=settled):
+        if reason := needed.unmet(draft, need, standings, settled=settled):
             return reason
     return None
 
