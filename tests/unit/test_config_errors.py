@@ -239,6 +239,13 @@ def test_an_open_standard_input_means_nothing_on_a_terminal(tmp_path: Path) -> N
             ),
             '6:9: service "b": uses "lib", which is no output of "build.a"; its outputs are: bin, doc',
         ),
+        (
+            (
+                "[build.a-b]\nrun = 'x'\noutputs = ['x']\n[build.a_b]\nrun = 'x'\noutputs = ['y']\n"
+                "[service.c]\nrun = 'x'\nneeds = ['a-b', 'a_b']\n"
+            ),
+            '9:17: service "c": PROCWATCH_RELEASE_A_B would tell of "build.a-b" and of "build.a_b"; rename one of them',
+        ),
         ("[build.a]\nrun = 'x'\nport = 3\n", '3:1: build "a": unknown key "port"; it is a key of services'),
         (
             "[build.a]\nrun = 'x'\ntimeout = '0s'\n",

@@ -22,8 +22,9 @@ from procwatch.config.procfile import Procfile, read_procfile
 from procwatch.config.replicas import replicas
 from procwatch.config.resolve import Names, check_groups
 from procwatch.config.schema import WatchToml
+from procwatch.config.scope import Scope
 from procwatch.config.source import Document, Source, read_toml
-from procwatch.config.translate import Scope, translate
+from procwatch.config.translate import translate
 from procwatch.config.understood import at_home, effective, filled
 from procwatch.config.values import is_name
 from procwatch.config.variables import Variables, replaced
