@@ -13,6 +13,7 @@ from benchmarks.beacon import Mark, parse_marks
 from benchmarks.ends import in_words
 from benchmarks.figures import Result, Row, Spread, as_data, number, ratio, render, spread, table
 from benchmarks.peers import PEERS, Peer, procfile
+from benchmarks.servers import SERVERS, Server, files
 from benchmarks.session import environment
 from benchmarks.throughput import MEMORY, Outcome, fault_in, throughput_row, verdict
 
@@ -43,7 +44,7 @@ def test_no_values_have_no_spread() -> None:
 def test_a_subject_without_ratios_has_only_its_own_columns() -> None:
     text = render(replace(RESULT, has_ratios=False))
     assert "ratio" not in text
-    assert "| slow      | 50.0            | 1 missed |" in text
+    assert "| slow      | 50              | 1 missed |" in text
 
 
 ALL_KINDS = Counter(["plain", "stubborn", "own-session", "double-forked"])
@@ -97,7 +98,7 @@ def test_a_result_shows_medians_and_ratios_to_procwatch() -> None:
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in render(RESULT).splitlines()[4:]]
     assert rows[2:] == [
         ["procwatch", "20.0 (max 30.0)", "1.00x", ""],
-        ["slow", "50.0", "2.50x", "1 missed"],
+        ["slow", "50", "2.50x", "1 missed"],
         ["gone", "-", "-", "no"],
     ]
 
@@ -185,6 +186,17 @@ def test_every_tool_that_runs_services_is_given_all_of_them() -> None:
         everything = " ".join((*plan.command, *plan.files.values()))
         assert all(f"exec {command}" in everything for command in services.values())
     assert plans["procwatch"].files == plans["honcho"].files == {"Procfile": procfile(services)}
+
+
+@pytest.mark.parametrize("server", SERVERS, ids=lambda server: str(server.name))
+def test_a_server_of_the_sample_takes_its_socket_or_opens_its_port(server: Server) -> None:
+    with_listen, with_proxy = (files(server, way, 12345) for way in ("listen", "proxy"))
+    assert 'listen = ["127.0.0.1:12345"]' in with_listen["watch.toml"]
+    assert 'proxy = "127.0.0.1:12345"' in with_proxy["watch.toml"]
+    assert "listen = " not in with_proxy["watch.toml"].partition(f"[service.{server.service}]")[2].partition("[")[0]
+    assert sum("PORT" in text for text in with_proxy.values()) == 1
+    assert f"[build.{server.build}]" in with_listen["watch.toml"]
+    assert with_listen.keys() == with_proxy.keys() == set(server.files)
 
 
 @pytest.mark.parametrize("peer", [peer for peer in PEERS if peer.control], ids=lambda peer: str(peer.name))

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from benchmarks import session
+from benchmarks import servers
 from benchmarks.beacon import Ear, make_beacon
 from benchmarks.ends import run_all
 from benchmarks.peers import PEERS, Peer, Plan
@@ -198,11 +198,38 @@ def test_a_quick_run_switches_and_loses_nothing(tmp_path: Path) -> None:
     assert [row["values"][column] for column in subject["columns"][:2]] == [[0.0], [0.0]]
 
 
-def test_a_command_that_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "_CALL_S", 0.01)
+def test_real_servers_are_switched_and_nothing_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers, "SERVERS", [one for one in servers.SERVERS if one.needs == "uvicorn"])
+    bench = Bench(replace(QUICK, restarts=2), (), make_beacon(tmp_path), tmp_path)
+    result = servers.measure(bench)
+    assert [row.tool for row in result.rows] == ["uvicorn, listen", "uvicorn, proxy"]
+    for row in result.rows:
+        assert row.note == ""
+        assert row.values.keys() == set(result.columns)
+        assert row.values[servers.LOST_FRESH] == row.values[servers.LOST_KEPT] == (0.0,)
+        assert len(row.values[servers.SWITCH]) == 2
+    assert result.rows[1].values[servers.CLOSED] == (0.0,)
+    assert at_work(tmp_path) == []
+
+
+def test_a_server_that_cannot_be_had_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _name, path=None: None)
+    bench = Bench(QUICK, (), make_beacon(tmp_path), tmp_path)
+    notes = [row.note for row in servers.measure(bench).rows]
+    assert notes == [f"no {name} here" for name in ("uvicorn", "go", "node", "cargo") for _ in range(2)]
+
+
+def test_a_server_that_does_not_build_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (uvicorn,) = (one for one in servers.SERVERS if one.needs == "uvicorn")
+    monkeypatch.setattr(servers, "SERVERS", [replace(uvicorn, build="gone")])
+    bench = Bench(QUICK, (), make_beacon(tmp_path), tmp_path)
+    notes = [row.note for row in servers.measure(bench).rows]
+    assert all("gone" in note for note in notes), notes
+
+
+def test_a_command_that_does_not_end_is_killed(tmp_path: Path) -> None:
     around = Surroundings(time.monotonic_ns, tmp_path / "cache")
-    assert call(("sleep", "1000"), tmp_path, around, {}).status == -signal.SIGKILL
-    monkeypatch.undo()
+    assert call(("sleep", "1000"), tmp_path, around, {}, limit_s=0.01).status == -signal.SIGKILL
     assert call(("sh", "-c", "echo $MORE; exit 3"), tmp_path, around, {"MORE": "more"}).status == 3
     assert (tmp_path / "answer").read_text() == "more\n"
 
