@@ -95,7 +95,8 @@ def _measure(name: str, bench: Bench, missing: tuple[Peer, ...]) -> Result:
 
 def takes_part(peer: Peer, name: str) -> bool:
     """Whether a subject knows how to use the tool."""
-    return bool({"saves": peer.watch, "control": peer.control, "servers": False, "proxy": False}.get(name, peer.run))
+    others = {"saves": peer.watch, "switching": peer.watch, "control": peer.control, "servers": None, "proxy": None}
+    return others.get(name, peer.run) is not None
 
 
 def _end(number: int, _frame: object) -> None:

@@ -38,6 +38,7 @@ def _row(peer: Peer, bench: Bench) -> Row:
     with bench.run(_plan(peer, port), place):
         if not answers(port, _START_S):
             return Row(peer.name, note=f"does not serve within {_START_S:g} s")
+        time.sleep(_PAUSE_S)  # two tools that start side by side may restart it once more
         with Load(port) as load:
             for number in range(1, bench.settings.switches + 1):
                 (place / SOURCE).write_text("broken" if number == _BROKEN_SAVE else f"fn main() {{ {number} }}\n")

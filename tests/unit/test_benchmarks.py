@@ -209,9 +209,25 @@ def test_every_tool_that_can_be_asked_is_given_services_and_builds(peer: Peer) -
     assert Path(asked.status[0]).name[:6] == peer.name[:6]  # supervisorctl asks supervisord
 
 
-def test_a_tool_that_is_missing_is_named_where_it_would_belong() -> None:
-    (missing,) = (peer for peer in PEERS if peer.name == "supervisord")
-    assert [name for name in SUBJECTS if takes_part(missing, name)] == ["control"]
+@pytest.mark.parametrize(
+    ("tool", "subjects"),
+    [
+        ("supervisord", ["control"]),
+        ("cargo-watch+pm2", ["saves", "switching"]),
+        ("honcho", ["startup", "idle", "throughput", "ends"]),
+    ],
+)
+def test_a_tool_that_is_missing_is_named_where_it_would_belong(tool: str, subjects: list[str]) -> None:
+    (missing,) = (peer for peer in PEERS if peer.name == tool)
+    assert [name for name in SUBJECTS if takes_part(missing, name)] == subjects
+
+
+def test_what_is_made_of_two_programs_is_there_if_both_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    peer = Peer("one+two", programs=("one-of-these", "two-of-these"))
+    for name, expected in (("one-of-these", None), ("two-of-these", str(tmp_path / "one-of-these"))):
+        (tmp_path / name).touch(0o755)
+        assert peer.find() == expected
 
 
 def test_an_unknown_tool_is_named(capsys: pytest.CaptureFixture[str]) -> None:

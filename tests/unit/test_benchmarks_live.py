@@ -98,6 +98,32 @@ def test_nothing_of_a_session_is_left_at_its_end(tmp_path: Path, script: str) ->
     assert session.processes() == ()
 
 
+def test_the_daemon_of_pm2_keeps_to_the_sessions_folder_and_ends_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beacon, folder = make_beacon(tmp_path), tmp_path / "folder"
+    for name, does in {
+        "cargo-watch": """while [ $# -gt 0 ]; do
+                              [ "$1" != -s ] || sh -c "$2" || exit 1
+                              shift
+                          done
+                          exec sleep 1000""",
+        "pm2": f'echo "$PM2_HOME" > home; setsid {beacon.stay("daemon")} &',
+    }.items():
+        (tool := tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    (peer,) = (one for one in PEERS if one.name == "cargo-watch+pm2")
+    assert peer.watch is not None
+    folder.mkdir()
+    around = Surroundings(beacon.clock, tmp_path / "cache")
+    with Ear(beacon.fifo) as ear, running(peer.watch("true", "unused"), folder, around) as session:
+        (mark,) = ear.wait("daemon", DEADLINE_S)
+        assert mark.pid in session.processes()
+    assert session.processes() == ()
+    assert (folder / "home").read_text() == f"{folder}/.pm2\n"
+
+
 @contextmanager
 def interrupts_ignored() -> Iterator[None]:
     """As in a shell's background job."""
