@@ -139,13 +139,13 @@ def _measured(name: str, port: int, switch: Callable[[], Call], bench: Bench) ->
         CALM: (calm.longest_ms,),
         SWITCH: tuple(one.took_ms for one in switches),
     }
-    return Row(name, values, _remarks(load, [one.status for one in switches]))
+    return Row(name, values, remarks(load, [one.status for one in switches]))
 
 
-def _remarks(load: Load, statuses: list[int]) -> str:
+def remarks(load: Load, statuses: list[int]) -> str:
     """What should not be: switches that failed, instances that nobody met, and how requests were lost."""
     failed, instances = sum(map(bool, statuses)), len(load.bodies)
-    found = [f"{failed} switches failed"] if failed else []
+    found = [f"{failed} of {len(statuses)} switches failed"] if failed else []
     # Each answer names its process.
     found += [f"{instances} of {len(statuses) + 1} instances have answered"] if instances <= len(statuses) else []
     reasons = Counter(load.fresh.reasons) + Counter(load.kept.reasons)

@@ -12,8 +12,9 @@ from benchmarks.__main__ import SUBJECTS, main, takes_part
 from benchmarks.beacon import Mark, parse_marks
 from benchmarks.ends import in_words
 from benchmarks.figures import Result, Row, Spread, as_data, number, ratio, render, spread, table
+from benchmarks.load import Load
 from benchmarks.peers import PEERS, Peer, procfile
-from benchmarks.servers import SERVERS, Server, files
+from benchmarks.servers import SERVERS, Server, files, remarks
 from benchmarks.session import environment
 from benchmarks.throughput import MEMORY, Outcome, fault_in, throughput_row, verdict
 
@@ -197,6 +198,15 @@ def test_a_server_of_the_sample_takes_its_socket_or_opens_its_port(server: Serve
     assert sum("PORT" in text for text in with_proxy.values()) == 1
     assert f"[build.{server.build}]" in with_listen["watch.toml"]
     assert with_listen.keys() == with_proxy.keys() == set(server.files)
+
+
+def test_switches_that_failed_and_requests_that_were_lost_are_remarked_on() -> None:
+    load = Load(1)
+    load.bodies = {b"process 1": 4, b"process 2": 3}
+    assert remarks(load, [0]) == ""
+    load.fresh.failed("closed in an answer")
+    load.kept.failed("closed in an answer")
+    assert remarks(load, [0, 1]) == ("1 of 2 switches failed, 2 of 3 instances have answered, closed in an answer 2x")
 
 
 @pytest.mark.parametrize("peer", [peer for peer in PEERS if peer.control], ids=lambda peer: str(peer.name))
