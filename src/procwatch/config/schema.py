@@ -227,7 +227,9 @@ class ReadyTable(AskedTable):
         "STOPPING=1 are heard as long as it runs."
     )
     delay: Duration | None = key("It has run for so long without ending.")
-    interval: Span = key("Time between tries.", default="100ms")
+    interval: Span = key(
+        "Time between tries; the first ones come sooner as long as nobody listens at the port.", default="100ms"
+    )
     timeout: Span = key("Time for one try.", default="1s")
     deadline: Span = key("Time for all tries.", default="30s")
 
