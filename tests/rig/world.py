@@ -255,6 +255,10 @@ class World:
         """The notices of this kind so far."""
         return [notice for notice in self.notices if notice.event == event and name in (None, notice.name)]
 
+    def checks(self) -> list[msg.CheckInputs]:
+        """The reading of inputs that is under way."""
+        return [item for item in self.pending if isinstance(item, msg.CheckInputs)]
+
     def starts(self, name: str) -> int:
         """How many runs of a build, or instances of a service, have been started."""
         return len(self.told("build_started", name)) + len([item for item in self.launches if item.name == name])

@@ -224,6 +224,35 @@ def test_six_saves_during_a_two_second_build_complete_at_most_two_builds_and_res
     assert [launch.built["build.app"] for launch in world.launches] == [0, 6]
 
 
+def test_a_run_that_changes_have_outdated_is_judged_and_repeated_only_when_they_have_ended() -> None:
+    world = running(build("app"))
+    world.save("build.app", content=1)
+    assert [item.settled for item in world.checks()] == [False], "the first one starts at once"
+    world.look()
+    world.save("build.app", content=2)
+    assert [item.settled for item in world.checks()] == [False], "a change stops the run at once"
+    world.look()
+    world.let(msg.StopBuild, "build.app")
+    assert [item.settled for item in world.checks()] == [True]
+    world.look()
+    world.let(msg.StartBuild, "build.app")  # of the run that was stopped
+    world.let(msg.StartBuild, "build.app")
+    assert [item.settled for item in world.checks()] == [True]
+    world.settle()
+    world.save("build.app", content=3)
+    assert [item.settled for item in world.checks()] == [False]
+
+
+def test_what_changes_all_the_time_is_named_with_those_who_read_it() -> None:
+    world = running(build("app"), build("lib"), build("seed", manual=True))
+    readers = {"build.app": ("log", "app.src"), "build.lib": ("lib.src",), "build.seed": ("log",)}
+    world.send(msg.FilesChanged(("app.src", "lib.src", "log"), readers, restless=("log",)))
+    told = world.told("always_changing")[0]
+    assert (told.paths, told.names) == (("log",), ("build.app",))
+    world.send(msg.FilesChanged(("log",), {"build.seed": ("log",)}, restless=("log",)))
+    assert len(world.told("always_changing")) == 1, "nobody who is there reads it"
+
+
 def test_edits_that_never_end_do_not_starve_a_build() -> None:
     world = running(build("app"), service("web", "build.app"))
     content = 9

@@ -114,15 +114,15 @@ class Draft:
         known = {before.instance: before.releases, **before.beside, **state.beside, state.instance: state.releases}
         return known.get(number, state.releases)
 
-    def check(self, name: str) -> None:
-        """Have the inputs of a unit read; what is known of them until the answer is old."""
+    def check(self, name: str, *, settled: bool = False) -> None:
+        """Have the inputs of a unit read; what is known of them until the answer is old. `settled` as in the action."""
         number = self.state.checks + 1
         self.state = replace(self.state, checks=number)
         if name in self.builds:
             self.set_build(name, check=number, news=False, looked=False)
         else:
             self.set_service(name, check=number, news=False)
-        self.actions.append(msg.CheckInputs(name, number))
+        self.actions.append(msg.CheckInputs(name, number, settled))
 
     def join(self, names: Iterable[str]) -> None:
         """Have these units, and what they need, take part from now on; an excepted one only if it is among `names`."""

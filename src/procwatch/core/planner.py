@@ -160,6 +160,8 @@ def _note_changes(draft: Draft, event: msg.FilesChanged) -> None:
     if not affected or draft.state.exit_code is not None:
         return
     draft.actions.append(msg.Notice("files_changed", paths=event.paths, names=tuple(affected)))
+    if event.restless:
+        _name_restless(draft, event, affected)
     for name in affected:
         if name in draft.builds:
             builds.note_changes(draft, name, event.readers[name])
@@ -170,6 +172,14 @@ def _note_changes(draft: Draft, event: msg.FilesChanged) -> None:
         own = builds.joined(event.readers.get(name, ()), event.touched.get(name, ()))
         changed = builds.joined(state.changed, own)
         draft.set_service(name, asks=asks, news=news, changed=changed, refused=None)
+
+
+def _name_restless(draft: Draft, event: msg.FilesChanged, affected: list[str]) -> None:
+    """What changes all the time is rarely edited by anybody."""
+    read = {name: {*event.readers.get(name, ()), *event.touched.get(name, ())} for name in affected}
+    names = tuple(name for name in affected if not read[name].isdisjoint(event.restless))
+    if names:
+        draft.actions.append(msg.Notice("always_changing", paths=event.restless, names=names))
 
 
 def _may_be_due(draft: Draft, name: str) -> bool:
@@ -246,7 +256,8 @@ def _advance_build(draft: Draft, build: Build) -> None:
     needs = _needs(draft, build, standings)
     if state.activity == "verifying":
         if not state.check and not state.looked:
-            draft.check(build.name)
+            # A run that was started within a burst ends within it: only after that it is known what it has seen.
+            draft.check(build.name, settled=True)
         elif state.looked and (needs != "busy" or state.stops >= STOPS_LIMIT):
             builds.judge(draft, build, needs == "fresh")
         return
@@ -269,7 +280,7 @@ def _advance_due_build(draft: Draft, build: Build, standings: dict[str, Standing
     if not state.looked:
         # Without a place to run it is looked at only for news: there may be nothing to do.
         if state.news or not no_place:
-            draft.check(build.name)
+            draft.check(build.name, settled=state.stops > 0)
         return
     if not builds.must_run(draft, build):
         draft.holds.pop(build.name, None)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -35,6 +35,11 @@ from procwatch.runtime.steps import run_build
 
 # Reading inputs is file work; more threads than this only fight for the interpreter.
 _READERS = 4
+
+# How long a build that was outdated by changes waits for their end before it runs again, and how often it looks: a code
+# generator or an unpacked archive takes seconds, and each run in between is for nothing.
+_BURST_S = 10.0
+_BURST_STEP_S = 0.02
 
 
 class Engine:
@@ -245,11 +250,20 @@ class Engine:
     async def _check(self, actions: list[msg.CheckInputs]) -> None:
         """Read in a thread: it takes as long as the disk does."""
         checked: asyncio.Future[list[msg.InputsChecked]] = asyncio.get_running_loop().create_future()
+        await self._settle({action.name for action in actions if action.settled})
         read = partial(_read, actions, self._parts.inputs, self._parts.surroundings)
         with suppress(RuntimeError):  # no further thread can be had: one of those that there are does this too
             self._readers.submit(self._read_for, read, checked)
         for event in await checked:
             self.tell(await self._prepared(event))
+
+    async def _settle(self, names: Set[str]) -> None:
+        """Wait until what these read has stopped changing, some time at most."""
+        end_s = self._parts.clock() + _BURST_S
+        while self.state.exit_code is None and self._parts.clock() < end_s:
+            if not any(self._parts.is_moving(name) for name in names):
+                return
+            await asyncio.sleep(_BURST_STEP_S)
 
     async def _prepared(self, checked: msg.InputsChecked) -> msg.InputsChecked:
         """Before anything is stopped for it, a service that is to listen elsewhere must be able to."""
