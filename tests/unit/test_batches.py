@@ -186,10 +186,8 @@ def test_a_pause_ends_it() -> None:
     assert "noise" not in known
 
 
-def test_the_user_is_told_of_a_path_once_and_later() -> None:
-    assert not restless(for_s=9.0).untold(["noise", "other"])
-    known = restless(for_s=11.0)
-    one = Batch(WatchSettings(), known)
+def test_the_user_is_told_of_a_path_later() -> None:
+    assert not restless(for_s=9.0).to_tell(["noise", "other"])
+    one = Batch(WatchSettings(), restless(for_s=11.0))
     one.add(seen("a", "noise"), 10.05)
     assert one.message().restless == ("noise",)
-    assert not known.untold(["noise"])

@@ -406,11 +406,12 @@ def test_what_goes_wrong_is_told_at_once_and_with_every_verbosity(notice: Notice
 
 
 @pytest.mark.parametrize(
-    ("paths", "names", "line"),
+    ("paths", "names", "reason", "line"),
     [
         (
             ("logs/app.log",),
             ("build.api",),
+            None,
             (
                 "logs/app.log changes all the time, and build.api watches it; "
                 'if nobody edits it, leave it out: ignore = ["logs/app.log"]'
@@ -419,18 +420,20 @@ def test_what_goes_wrong_is_told_at_once_and_with_every_verbosity(notice: Notice
         (
             ("a.db", "log/\x1b"),
             ("build.api", "service.web"),
+            "after each of the last 10 starts of service.web",
             (
-                "a.db, log/\\x1b change all the time, and build.api, service.web watch them; "
+                "a.db, log/\\x1b change after each of the last 10 starts of service.web, "
+                "and build.api, service.web watch them; "
                 'if nobody edits them, leave them out: ignore = ["./a.db", "log/\\u001b"]'
             ),
         ),
     ],
 )
 def test_what_changes_all_the_time_is_told_at_once_with_the_remedy(
-    paths: tuple[str, ...], names: tuple[str, ...], line: str
+    paths: tuple[str, ...], names: tuple[str, ...], reason: str | None, line: str
 ) -> None:
     world = _World()
-    world.tell(Notice("always_changing", paths=paths, names=names))
+    world.tell(Notice("always_changing", paths=paths, names=names, reason=reason))
     assert world.lines == [line]
 
 

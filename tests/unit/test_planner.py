@@ -249,8 +249,49 @@ def test_what_changes_all_the_time_is_named_with_those_who_read_it() -> None:
     world.send(msg.FilesChanged(("app.src", "lib.src", "log"), readers, restless=("log",)))
     told = world.told("always_changing")[0]
     assert (told.paths, told.names) == (("log",), ("build.app",))
-    world.send(msg.FilesChanged(("log",), {"build.seed": ("log",)}, restless=("log",)))
-    assert len(world.told("always_changing")) == 1, "nobody who is there reads it"
+    world.send(msg.FilesChanged(("app.src", "lib.src", "log"), readers, restless=("log",)))
+    world.send(msg.FilesChanged(("other",), {"build.seed": ("other",)}, restless=("other",)))
+    assert len(world.told("always_changing")) == 1, "once; and nobody who is there reads the other one"
+
+
+def test_what_changes_after_each_start_is_named_once() -> None:
+    world = running(build("app"), service("web", "build.app"))
+    for times in range(15):
+        assert bool(world.told("always_changing")) == (times >= 10)
+        world.save("build.app", content=10 + times)
+        world.settle()
+        world.now_s += 1.0
+    (told,) = world.told("always_changing")
+    assert (told.paths, told.names) == (("build.app.src",), ("build.app",))
+    assert told.reason == "after each of the last 10 starts of service.web"
+    assert world.starts("service.web") == 16, "it is told, and nothing else"
+
+
+def test_a_service_that_touches_what_it_watches_is_named() -> None:
+    world = running(service("web"))
+    for _ in range(10):
+        world.touch_service("service.web")
+        world.settle()
+    (told,) = world.told("always_changing")
+    assert (told.paths, told.names) == (("trigger",), ("service.web",))
+
+
+def test_whoever_takes_his_time_between_saves_is_not_taken_for_a_loop() -> None:
+    world = running(build("app"), service("web", "build.app"))
+    for times in range(30):
+        world.save("build.app", content=10 + times)
+        world.settle()
+        world.now_s += 3.0 if times % 9 == 0 else 1.0
+    assert not world.told("always_changing")
+
+
+def test_builds_that_change_what_each_other_watches_are_named() -> None:
+    world = running(build("a"), build("b", "build.a"))
+    for times in range(10):
+        world.save("build.a", content=10 + times)
+        world.settle()
+    (told,) = world.told("always_changing")
+    assert told.reason == "after each of the last 10 runs of build.b"
 
 
 def test_edits_that_never_end_do_not_starve_a_build() -> None:

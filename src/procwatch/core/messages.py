@@ -26,8 +26,7 @@ class FilesChanged:
 
     `paths` are relative to the project's folder. `readers`: unit -> its changed paths, for builds that watch them and
     for whatever reads a changed env file. `touched`: the same for services whose own `watch` matches. `definitions`:
-    those of the paths that the project was read from. `restless`: those that have changed all the time for a while, the
-    first time that this is said of them.
+    those of the paths that the project was read from. `restless`: those that have changed all the time for a while.
     """
 
     paths: tuple[str, ...]

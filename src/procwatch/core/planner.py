@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from procwatch.core import asked, builds, ending, graph, life, needed, releases, reload, replicas
+from procwatch.core import asked, builds, echoes, ending, graph, life, needed, releases, reload, replicas
 from procwatch.core import messages as msg
 from procwatch.core.draft import STOPS_LIMIT, Draft, Standing, needs_without
 from procwatch.core.model import Build, Project, Service
@@ -160,8 +160,7 @@ def _note_changes(draft: Draft, event: msg.FilesChanged) -> None:
     if not affected or draft.state.exit_code is not None:
         return
     draft.actions.append(msg.Notice("files_changed", paths=event.paths, names=tuple(affected)))
-    if event.restless:
-        _name_restless(draft, event, affected)
+    echoes.note(draft, event, affected)
     for name in affected:
         if name in draft.builds:
             builds.note_changes(draft, name, event.readers[name])
@@ -172,14 +171,6 @@ def _note_changes(draft: Draft, event: msg.FilesChanged) -> None:
         own = builds.joined(event.readers.get(name, ()), event.touched.get(name, ()))
         changed = builds.joined(state.changed, own)
         draft.set_service(name, asks=asks, news=news, changed=changed, refused=None)
-
-
-def _name_restless(draft: Draft, event: msg.FilesChanged, affected: list[str]) -> None:
-    """What changes all the time is rarely edited by anybody."""
-    read = {name: {*event.readers.get(name, ()), *event.touched.get(name, ())} for name in affected}
-    names = tuple(name for name in affected if not read[name].isdisjoint(event.restless))
-    if names:
-        draft.actions.append(msg.Notice("always_changing", paths=event.restless, names=names))
 
 
 def _may_be_due(draft: Draft, name: str) -> bool:

@@ -106,11 +106,12 @@ def _loop(notice: Notice) -> str:
 
 
 def _always_changing(notice: Notice) -> str:
-    """`logs/app.log changes all the time, and build.api watches it; if nobody edits it: ignore = ["logs/app.log"]`."""
+    """`a.log changes all the time, and build.api watches it; if nobody edits it, leave it out: ignore = ["a.log"]`."""
     one = len(notice.paths) == 1
     verb, whom, them = ("changes", "it", "it") if one else ("change", "them", "them")
     watch = "watches" if len(notice.names) == 1 else "watch"
-    told = f"{listed(notice.paths)} {verb} all the time, and {listed(notice.names)} {watch} {whom}"
+    when = notice.reason or "all the time"
+    told = f"{listed(notice.paths)} {verb} {when}, and {listed(notice.names)} {watch} {whom}"
     return f"{told}; if nobody edits {them}, leave {them} out: ignore = {json.dumps(_anchored(notice.paths))}"
 
 

@@ -44,7 +44,6 @@ class Restless:
         # Of each path that has changed lately: since when it has done so without a pause, and the last time.
         self._times_s: dict[str, tuple[float, float]] = {}
         self._pruned_s = 0.0
-        self._told: set[str] = set()
 
     def note(self, paths: Iterable[str], now_s: float) -> None:
         """These have changed."""
@@ -59,11 +58,9 @@ class Restless:
         """Whether it does."""
         return self._lasts(path, _RESTLESS_S)
 
-    def untold(self, paths: Iterable[str]) -> tuple[str, ...]:
-        """Those of these that the user is to be told of; each once."""
-        found = tuple(sorted(path for path in paths if path not in self._told and self._lasts(path, _TELL_S)))
-        self._told.update(found)
-        return found
+    def to_tell(self, paths: Iterable[str]) -> tuple[str, ...]:
+        """Those of these that the user is to be told of."""
+        return tuple(sorted(path for path in paths if self._lasts(path, _TELL_S)))
 
     def _lasts(self, path: str, for_s: float) -> bool:
         since_s, last_s = self._times_s.get(path, (0.0, 0.0))
@@ -166,7 +163,7 @@ class Batch:
         readers, touched = (
             {name: tuple(sorted(paths)) for name, paths in each.items()} for each in (self._readers, self._touched)
         )
-        restless = self._restless.untold(self.paths - self._calm)
+        restless = self._restless.to_tell(self.paths - self._calm)
         return FilesChanged(tuple(sorted(self.paths)), readers, touched, frozenset(self._definitions), restless)
 
     def next(self, settings: WatchSettings) -> Batch:
