@@ -163,6 +163,15 @@ def test_a_path_that_changes_all_the_time_holds_up_no_other() -> None:
     assert not one.concerns("build.noisy"), "nobody waits until it stops"
 
 
+def test_even_alone_it_is_given_time_to_be_written_but_no_other_waits_for_that() -> None:
+    one = Batch(WatchSettings(), restless())
+    one.add(seen("noise", unfinished=True), 10.0)
+    assert one.ends_at_s() == pytest.approx(10.0 + UNFINISHED_S)
+    one.add(seen("a"), 10.01)
+    one.add(seen("noise", unfinished=True), 10.011)
+    assert one.ends_at_s() == pytest.approx(10.01 + SOON_S)
+
+
 def test_alone_it_is_told_as_often_as_before() -> None:
     one = Batch(WatchSettings(max_wait_s=0.5), restless())
     for step in range(600):

@@ -116,7 +116,7 @@ class Batch:
                 if not calm.isdisjoint(paths):
                     self._concerned.add(name)
         for path in seen.readers.paths:
-            if path in seen.unfinished and path in calm:
+            if path in seen.unfinished and (path in calm or not self._calm):
                 self._unfinished.setdefault(path, now_s)
             else:
                 self._unfinished.pop(path, None)
@@ -125,9 +125,11 @@ class Batch:
         """Of a look's paths these say when the batch ends; where nothing else is in it, the others do."""
         if calm or not self._calm:
             self._last_s = now_s
-        if calm and not self._calm and self._before is not None:
-            self._join(self._before, calm)
-            self._before = None
+        if calm and not self._calm:
+            self._unfinished.clear()  # of what nobody waits for any more
+            if self._before is not None:
+                self._join(self._before, calm)
+                self._before = None
         self._calm |= calm
         self._burst |= calm
 
