@@ -251,9 +251,11 @@ def _advance_build(draft: Draft, build: Build) -> None:
             draft.check(build.name, settled=True)
         elif state.looked and (needs != "busy" or state.stops >= STOPS_LIMIT):
             builds.judge(draft, build, needs == "fresh")
-        return
-    if state.due and not state.check:
+    elif state.due and not state.check:
         _advance_due_build(draft, build, standings)
+    state = draft.builds[build.name]
+    if state.check and (state.activity == "verifying" or (state.due and state.stops)):
+        draft.holds[build.name] = "waits until its files have stopped changing"
 
 
 def _advance_due_build(draft: Draft, build: Build, standings: dict[str, Standing]) -> None:
