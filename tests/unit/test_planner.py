@@ -238,6 +238,9 @@ def test_a_run_that_changes_have_outdated_is_judged_and_repeated_only_when_they_
     world.let(msg.StartBuild, "build.app")  # of the run that was stopped
     world.let(msg.StartBuild, "build.app")
     assert [item.settled for item in world.checks()] == [True]
+    assert "build.app" not in world.holds
+    world.save("build.app")
+    assert world.holds["build.app"] == "waits until its files have stopped changing"
     world.settle()
     world.save("build.app", content=3)
     assert [item.settled for item in world.checks()] == [False]

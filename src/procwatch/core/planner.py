@@ -254,7 +254,8 @@ def _advance_build(draft: Draft, build: Build) -> None:
     elif state.due and not state.check:
         _advance_due_build(draft, build, standings)
     state = draft.builds[build.name]
-    if state.check and (state.activity == "verifying" or (state.due and state.stops)):
+    if state.check and state.news and (state.activity == "verifying" or (state.due and state.stops)):
+        # Looked at only when no more comes, and more has come.
         draft.holds[build.name] = "waits until its files have stopped changing"
 
 
