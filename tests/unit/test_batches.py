@@ -195,6 +195,20 @@ def test_a_pause_ends_it() -> None:
     assert "noise" not in known
 
 
+def test_a_folder_of_ever_new_files_is_told_after_a_while() -> None:
+    known = Restless()
+    for step in range(320):
+        known.note([f"src/cache/{step}", f"{step}"], step / 10)
+    assert known.to_tell(["src/cache/319", "319"]) == ("src/cache/",)
+    assert "src/cache/319" not in known
+
+
+def test_the_folder_of_a_file_that_changes_all_the_time_is_not_told_too() -> None:
+    known = restless("src/noise", for_s=40.0)
+    known.note(["src/a"], 10.05)
+    assert known.to_tell(["src/noise", "src/a"]) == ("src/noise",)
+
+
 def test_the_user_is_told_of_a_path_later() -> None:
     assert not restless(for_s=9.0).to_tell(["noise", "other"])
     one = Batch(WatchSettings(), restless(for_s=11.0))

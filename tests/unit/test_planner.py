@@ -254,7 +254,9 @@ def test_what_changes_all_the_time_is_named_with_those_who_read_it() -> None:
     assert (told.paths, told.names) == (("log",), ("build.app",))
     world.send(msg.FilesChanged(("app.src", "lib.src", "log"), readers, restless=("log",)))
     world.send(msg.FilesChanged(("other",), {"build.seed": ("other",)}, restless=("other",)))
-    assert len(world.told("always_changing")) == 1, "once; and nobody who is there reads the other one"
+    world.send(msg.FilesChanged(("new/1",), {"build.lib": ("new/1",), "build.app": ("log",)}, restless=("new/",)))
+    assert [one.names for one in world.told("always_changing")[1:]] == [("build.lib",)]
+    assert len(world.told("always_changing")) == 2, "once; and nobody who is there reads the other one"
 
 
 def test_what_changes_after_each_start_is_named_once() -> None:

@@ -60,7 +60,12 @@ def _last_start(draft: Draft) -> tuple[str, int] | None:
 def _tell(draft: Draft, paths: Collection[str], read: Mapping[str, frozenset[str]], reason: str | None = None) -> None:
     """Name these paths, each once, and who reads them."""
     untold = tuple(path for path in paths if path not in draft.state.named)
-    names = tuple(name for name, own in read.items() if not own.isdisjoint(untold))
+    names = tuple(name for name, own in read.items() if any(_is_among(path, own) for path in untold))
     if untold and names:
         draft.state = replace(draft.state, named=draft.state.named.union(untold))
         draft.actions.append(msg.Notice("always_changing", paths=untold, names=names, reason=reason))
+
+
+def _is_among(path: str, own: frozenset[str]) -> bool:
+    """Whether a path, or what is in a folder, is one of these."""
+    return any(one.startswith(path) for one in own) if path.endswith("/") else path in own

@@ -26,7 +26,8 @@ class FilesChanged:
 
     `paths` are relative to the project's folder. `readers`: unit -> its changed paths, for builds that watch them and
     for whatever reads a changed env file. `touched`: the same for services whose own `watch` matches. `definitions`:
-    those of the paths that the project was read from. `restless`: those that have changed all the time for a while.
+    those of the paths that the project was read from. `restless`: those that have changed all the time for a while, and
+    with a slash at the end folders of them.
     """
 
     paths: tuple[str, ...]

@@ -117,7 +117,7 @@ def _always_changing(notice: Notice) -> str:
 
 def _anchored(paths: Sequence[str]) -> list[str]:
     """Paths as patterns of just these: one without a slash would match at any depth."""
-    return [path if "/" in path else f"./{path}" for path in paths]
+    return [path if "/" in path.rstrip("/") else f"./{path}" for path in paths]
 
 
 def _fixed(notice: Notice) -> str:

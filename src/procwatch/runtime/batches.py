@@ -7,7 +7,7 @@ Rule 3: a path that changes all the time holds up nobody else.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from procwatch.core.messages import FilesChanged
 from procwatch.core.model import WatchSettings
@@ -31,6 +31,8 @@ _UNFINISHED_S = 0.1
 # user is told after a while longer: not of somebody who types in an editor that saves at every key.
 _RESTLESS_S, _TELL_S = 3.0, 10.0
 _PAUSE_S = 1.0
+# So is a folder in which ever new files change: longer than archives and generators usually take.
+_TELL_FOLDER_S = 30.0
 
 # Where files are looked at at intervals, silence is a look that finds nothing new: so many intervals are enough for it.
 _POLLS = 1.25
@@ -45,22 +47,29 @@ class Restless:
         self._times_s: dict[str, tuple[float, float]] = {}
         self._pruned_s = 0.0
 
-    def note(self, paths: Iterable[str], now_s: float) -> None:
+    def note(self, paths: Collection[str], now_s: float) -> None:
         """These have changed."""
         if now_s > self._pruned_s + self._pause_s:
             self._times_s = {path: one for path, one in self._times_s.items() if now_s <= one[1] + self._pause_s}
             self._pruned_s = now_s
         for path in paths:
-            since_s, last_s = self._times_s.get(path, (now_s, now_s))
-            self._times_s[path] = (since_s if now_s <= last_s + self._pause_s else now_s, now_s)
+            self._prolong(path, now_s)
+        for folder in {_folder(path) for path in paths if path not in self}:
+            self._prolong(folder, now_s)
+
+    def _prolong(self, path: str, now_s: float) -> None:
+        since_s, last_s = self._times_s.get(path, (now_s, now_s))
+        self._times_s[path] = (since_s if now_s <= last_s + self._pause_s else now_s, now_s)
 
     def __contains__(self, path: str) -> bool:
         """Whether it does."""
         return self._lasts(path, _RESTLESS_S)
 
     def to_tell(self, paths: Iterable[str]) -> tuple[str, ...]:
-        """Those of these that the user is to be told of."""
-        return tuple(sorted(path for path in paths if self._lasts(path, _TELL_S)))
+        """Those of these that the user is to be told of, and with a slash at the end folders of these."""
+        files = {path for path in paths if self._lasts(path, _TELL_S)}
+        folders = {folder for path in paths if (folder := _folder(path)) and self._lasts(folder, _TELL_FOLDER_S)}
+        return tuple(sorted(files | folders))
 
     def _lasts(self, path: str, for_s: float) -> bool:
         since_s, last_s = self._times_s.get(path, (0.0, 0.0))
@@ -165,7 +174,7 @@ class Batch:
         readers, touched = (
             {name: tuple(sorted(paths)) for name, paths in each.items()} for each in (self._readers, self._touched)
         )
-        restless = self._restless.to_tell(self.paths - self._calm)
+        restless = self._restless.to_tell(self.paths)
         return FilesChanged(tuple(sorted(self.paths)), readers, touched, frozenset(self._definitions), restless)
 
     def next(self, settings: WatchSettings) -> Batch:
@@ -188,6 +197,11 @@ class Batch:
 
     def _at_least(self, quiet_s: float) -> float:
         return max(quiet_s, lag_s(self._settings))
+
+
+def _folder(path: str) -> str:
+    """The folder of a path with a slash at the end, unlike any path of a file; of the project's own folder nothing."""
+    return "".join(path.rpartition("/")[:2])
 
 
 def lag_s(settings: WatchSettings) -> float:
