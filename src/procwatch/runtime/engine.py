@@ -67,7 +67,7 @@ class Engine:
         self._kill: asyncio.Task[None] | None = None
         self._observers: list[Callable[[Moment, msg.Event], None]] = []
         self._moment = Moment(parts.project, state, {}, at_rest=False, now_s=parts.clock())
-        # Units whose files did not stop changing in all that time: until they do, nobody waits for it again.
+        # Units whose files did not stop changing in all that time: until they do, they are waited for as a batch is.
         self._restless: set[str] = set()
         self._faults: set[str] = set()
 
@@ -263,7 +263,8 @@ class Engine:
 
     async def _settle(self, name: str) -> None:
         """Wait until what this unit reads has stopped changing, some time at most."""
-        end_s = self._parts.clock() + (0.0 if name in self._restless else _BURST_S)
+        most_s = self._parts.project.watch.max_wait_s if name in self._restless else _BURST_S
+        end_s = self._parts.clock() + most_s
         while self._parts.is_moving(name):
             if self.state.exit_code is not None or self._parts.clock() >= end_s:
                 self._restless.add(name)
