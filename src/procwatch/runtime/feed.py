@@ -153,7 +153,7 @@ class Feed:
         """Hand on what was seen, follow new folders, and see to it that everything is looked at once more."""
         if (seen.readers.paths or seen.has_new_folders) and not self._is_urgent:
             self._plan_sweep(_SWEEP_AFTER_S)
-        if seen.readers.paths or seen.closed:
+        if seen.readers.paths or seen.unfinished or seen.closed:
             self._listener.found(seen)
         if seen.has_new_folders:
             self._arm()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from threading import RLock
@@ -70,10 +70,14 @@ class IgnoreFiles:
         """Whether the built-in list leaves out `path`."""
         return _any_up(path, is_dir, above, self._by_list)
 
-    def refresh(self) -> bool:
-        """Look whether a rule file that was read, or was missing, has changed; if so, forget all. `epoch` counts it."""
+    def refresh(self, folders: Iterable[str] = ("",)) -> bool:
+        """Look whether a rule file that was read, or was missing, has changed; if so, forget all. `epoch` counts it.
+
+        `folders`: absolute paths; only in and below these.
+        """
         with self._lock:
-            changed = any(_look(path) != seen for path, seen in self._seen.items())
+            within = tuple(f"{folder if folder != '/' else ''}/" for folder in folders)
+            changed = any(_look(path) != seen for path, seen in self._seen.items() if path.startswith(within))
             if changed:
                 self._forget()
             return changed

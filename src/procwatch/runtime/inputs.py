@@ -53,7 +53,7 @@ class Checked:
 
 @frozen
 class Seen:
-    """What a look at the disk found. `unfinished`: changed paths whose writer seems not to be done.
+    """What a look at the disk found. `unfinished`: paths, changed or not, whose writer seems not to be done.
 
     `closed`: unchanged ones whose writer is.
     """
@@ -145,8 +145,8 @@ class Inputs:
     def _seen(self, changes: Changes) -> Seen:
         self._fingerprints.note_events(changes.paths)
         readers = self._readers(sorted(changes.paths))
-        unfinished = frozenset(path for path in readers.paths if changes.paths[path])
-        return Seen(readers, unfinished, frozenset(changes.closed), changes.has_new_folders)
+        unfinished = changes.open.union(path for path in readers.paths if changes.paths[path])
+        return Seen(readers, frozenset(unfinished), frozenset(changes.closed), changes.has_new_folders)
 
     def _readers(self, paths: Iterable[str]) -> Readers:
         readers: dict[str, list[str]] = {}

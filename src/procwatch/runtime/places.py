@@ -7,6 +7,7 @@ Rule 2: names are text with surrogate escapes, so that any name that the system 
 from __future__ import annotations
 
 import os
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 
@@ -30,6 +31,17 @@ def is_within(path: str, folder: str) -> bool:
     if not folder or is_ancestor(folder):
         return count_ups(path) <= count_ups(folder)
     return path == folder or path.startswith(folder + "/")
+
+
+def is_within_any(path: str, folders: AbstractSet[str]) -> bool:
+    """Whether `path` is one of many folders or something below one of them."""
+    if any(is_within(path, folder) for folder in folders if not folder or is_ancestor(folder)):
+        return True
+    while path and not is_ancestor(path):
+        if path in folders:
+            return True
+        path = parent_of(path)
+    return False
 
 
 def parent_of(path: str) -> str:

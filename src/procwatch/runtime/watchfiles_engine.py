@@ -1,13 +1,15 @@
 """The system's events through watchfiles (FSEvents on macOS, inotify), which this is the only door to.
 
 Rule 1: it is given single folders, real and existing, and only says where to look.
-Rule 2: it looks for events at short steps, also while nothing happens.
+Rule 2: it looks for events at short steps, also while nothing happens; for folders moved or deleted as a whole, of
+which only that counts, once a second.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Set as AbstractSet
 
 from watchfiles._rust_notify import RustNotify, WatchfilesRustInternalError
@@ -22,6 +24,9 @@ _STEP_MS = 8
 # The longest that watchfiles collects while more and more come; the batch above has its own limit.
 _COLLECT_MS = 50
 
+# How often it is looked whether the folders above all that is watched are still the same.
+_ABOVE_S = 1.0
+
 
 class WatchfilesEngine:
     """One set of watches at a time."""
@@ -32,10 +37,13 @@ class WatchfilesEngine:
         self._lost: str | None = None
         self._refused: str | None = None
         self._woken = threading.Event()
+        self._above: dict[str, tuple[int, int]] = {}
+        self._looked_s = 0.0
 
     def watch(self, folders: AbstractSet[WatchedFolder]) -> frozenset[str]:
         """Take new watches for all of them, then give back the old ones: nothing is missed in between."""
-        paths = frozenset(folder.real for folder in folders)
+        self._above = {folder.real: folder.identity for folder in folders if folder.what == "itself"}
+        paths = frozenset(folder.real for folder in folders if folder.what != "itself")
         # Folders near the project come first: if not all can be watched, those far down are looked at.
         able = sorted((one for one in paths if _can_watch(one)), key=lambda one: (one.count("/"), one))
         notify, count = self._take_watches(able)
@@ -51,14 +59,15 @@ class WatchfilesEngine:
         if self._pending:
             places, self._pending = frozenset(self._pending), set()
             return Events(places)
+        if moved := self._moved():
+            return Events(moved)
+        wait_s = _ABOVE_S if timeout_s is None else min(timeout_s, _ABOVE_S)
         if self._notify is None:
-            self._woken.wait(timeout_s)
+            self._woken.wait(wait_s)
             self._woken.clear()
             return Events()
-        # 0 is "for ever" to watchfiles
-        timeout_ms = 0 if timeout_s is None else max(1, round(timeout_s * 1000))
         try:
-            found = self._notify.watch(_COLLECT_MS, _STEP_MS, timeout_ms, self._woken)
+            found = self._notify.watch(_COLLECT_MS, _STEP_MS, max(1, round(wait_s * 1000)), self._woken)
         except WatchfilesRustInternalError as error:  # a name that is not UTF-8, and it is of no more use after that
             raise EventsLostError(str(error)) from error
         if found == "stop":
@@ -78,6 +87,17 @@ class WatchfilesEngine:
         if self._notify is not None:
             self._notify.close()
             self._notify = None
+
+    def _moved(self) -> frozenset[str]:
+        """Those folders above all others that are not what they were, if it is time to look; each is told once."""
+        now_s = time.monotonic()
+        if now_s < self._looked_s + _ABOVE_S:
+            return frozenset()
+        self._looked_s = now_s
+        moved = frozenset(real for real, identity in self._above.items() if _identity(real) != identity)
+        for real in moved:
+            del self._above[real]
+        return moved
 
     def _take_watches(self, folders: list[str]) -> tuple[RustNotify | None, int]:
         """Watches for as many of these as the system grants, the first ones."""
@@ -115,12 +135,20 @@ class WatchfilesEngine:
         self.close()
 
 
-def _can_watch(folder: str) -> bool:
-    """Whether watchfiles takes the name and the system the folder."""
+def _identity(path: str) -> tuple[int, int] | None:
     try:
-        folder.encode()
+        found = os.stat(path)  # noqa: PTH116
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino)
+
+
+def _can_watch(path: str) -> bool:
+    """Whether watchfiles takes the name and the system the folder or file."""
+    try:
+        path.encode()
         # Opened, not asked with access(2): that answers for the real user, and so wrongly where rights were dropped.
-        os.close(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
     except UnicodeEncodeError:  # watchfiles takes UTF-8 only: such a folder is looked at instead
         return False
     except PermissionError:
