@@ -19,7 +19,17 @@ from procwatch.runtime.fingerprints import read_content
 from procwatch.runtime.ignores import RULE_FILES, IgnoreFiles
 from procwatch.runtime.places import Base, is_within, parent_of
 from procwatch.runtime.rules import Rules
-from procwatch.runtime.walk import COARSE_CLOCK_NS, Found, Signature, Walk, identify, sign, walk_start
+from procwatch.runtime.walk import (
+    COARSE_CLOCK_NS,
+    Found,
+    Signature,
+    Walk,
+    changed_ns,
+    identify,
+    marks,
+    sign,
+    walk_start,
+)
 
 # Files up to this size are read on an event to tell a second write from a late event of the first: 0.1 ms.
 _MAX_PEEKED = 65_536
@@ -38,7 +48,8 @@ class Changes:
 
     def add(self, path: str, old: Signature | None, new: Signature | None, *, writing: bool = False) -> None:
         """Note a change. A file that has just lost all of its content, or its name, is about to be written."""
-        self.paths[path] = writing or new is None or (new.size == 0 and old is not None and old.size > 0)
+        is_emptied = new is not None and old is not None and marks(new).size == 0 < marks(old).size
+        self.paths[path] = writing or new is None or is_emptied
 
 
 class Territory:
@@ -77,20 +88,38 @@ class Territory:
         with self._lock:
             return tuple(path for path in self._found.files if is_within(path, folder))
 
+    def find_folders(self) -> None:
+        """Find out what is to be watched, and nothing of the files: in a quarter of the time."""
+        with self._lock:
+            self._found = self._walk_all(only_folders=True)
+            self._index(Changes())
+
+    def learn(self) -> None:
+        """Look at everything for the first time: what there is."""
+        with self._lock:
+            began_ns = time.time_ns()
+            self._found = self._walk_all()
+            for path, signature in self._found.files.items():
+                self._settle(path, signature, began_ns)
+            self._index(Changes())
+
     def sweep(self) -> Changes:
         """Look at everything."""
         with self._lock:
-            self._ignores.refresh()
-            changes = Changes()
-            self._top = self._start()
-            found = Found() if not self._rules else Walk(self._place, self._rules).run(self._top)
+            changes, began_ns = Changes(), time.time_ns()
+            found = self._walk_all()
             if self._before is not None:
                 self._inherit(self._before, found)
                 self._before = None
-            self._compare(self._found.files, found.files, changes)
+            self._compare(self._found.files, found.files, changes, began_ns)
             self._found = found
             self._index(changes)
             return changes
+
+    def _walk_all(self, *, only_folders: bool = False) -> Found:
+        self._ignores.refresh()
+        self._top = self._start()
+        return Walk(self._place, self._rules, only_folders=only_folders).run(self._top) if self._rules else Found()
 
     def _inherit(self, before: Territory, found: Found) -> None:
         """Know what that one knew. What only the rules of this one take in is no news."""
@@ -156,7 +185,7 @@ class Territory:
 
     def _look_at(self, path: str, changes: Changes, *, writing: bool) -> None:
         signature = sign(self._place.absolute(path))
-        if signature is not None and stat.S_ISDIR(signature.mode):
+        if signature is not None and stat.S_ISDIR(marks(signature).mode):
             self._rescan(path, changes)
             return
         if path in self._found.folders:
@@ -169,10 +198,10 @@ class Territory:
         elif any(rules.reads(path) for rules in self._rules):
             if signature != old or self._has_new_content(path, signature):
                 changes.add(path, old, signature, writing=writing)
-            elif signature.size and not writing:
+            elif marks(signature).size and not writing:
                 changes.closed.add(path)
             self._found.files[path] = signature
-            self._settle(path, signature, held=self._peek(path, signature))
+            self._settle(path, signature, time.time_ns(), held=self._peek(path, signature))
 
     def _rescan(self, path: str, changes: Changes) -> None:
         """Walk a folder again. Folders that were entered from elsewhere stay those places' own."""
@@ -181,13 +210,14 @@ class Territory:
             for place, folder in self._found.folders.items()
             if folder.names is None and not is_within(place, path)
         }
-        self._replace(path, Walk(self._place, self._rules, known=others).run(path), changes)
+        began_ns = time.time_ns()
+        self._replace(path, Walk(self._place, self._rules, known=others).run(path), changes, began_ns)
 
-    def _replace(self, path: str, found: Found, changes: Changes) -> None:
-        """Put what was found at and below `path` in the place of what was known of it."""
+    def _replace(self, path: str, found: Found, changes: Changes, began_ns: int = 0) -> None:
+        """Put what was found at and below `path`, from a moment on, in the place of what was known of it."""
         mine = self._found
         old = {known: signature for known, signature in mine.files.items() if is_within(known, path)}
-        self._compare(old, found.files, changes)
+        self._compare(old, found.files, changes, began_ns)
         for known in old:
             del mine.files[known]
         mine.files.update(found.files)
@@ -200,13 +230,21 @@ class Territory:
             mine.targets.setdefault(target, set()).update(links)
         changes.has_new_folders = True
 
-    def _compare(self, old: Mapping[str, Signature], new: Mapping[str, Signature], changes: Changes) -> None:
-        for path in old.keys() | new.keys():
-            before, after = old.get(path), new.get(path)
+    def _compare(
+        self, old: Mapping[str, Signature], new: Mapping[str, Signature], changes: Changes, began_ns: int
+    ) -> None:
+        """Note what differs between two looks, the second of which began then."""
+        stayed = 0
+        for path, after in new.items():
+            before = old.get(path)
+            stayed += before is not None
             if before != after:
                 changes.add(path, before, after)
-            if after is not None:
-                self._settle(path, after)
+            self._settle(path, after, began_ns)
+        if stayed < len(old):
+            for path, signature in old.items():
+                if path not in new:
+                    changes.add(path, signature, None)
 
     def _has_new_content(self, path: str, signature: Signature) -> bool:
         """Whether a file that looks the same was written all the same, and this is not an event of a write known of."""
@@ -217,15 +255,15 @@ class Territory:
 
     def _peek(self, path: str, signature: Signature) -> bytes | None:
         """What a small file holds; None: it would take too long to say."""
-        if signature.size > _MAX_PEEKED or not _is_fresh(signature):
+        if marks(signature).size > _MAX_PEEKED or not _is_fresh(signature, time.time_ns()):
             return None
         return read_content(self._place.absolute(path), signature).digest
 
-    def _settle(self, path: str, signature: Signature, held: bytes | None = None) -> None:
-        """Note whether the file changed so lately that a next change may look the same."""
-        if _is_fresh(signature):
+    def _settle(self, path: str, signature: Signature, looked_ns: int, held: bytes | None = None) -> None:
+        """Note whether the file changed so lately before a look began that a next change may look the same."""
+        if _is_fresh(signature, looked_ns):
             self._unsettled[path] = held
-        else:
+        elif self._unsettled:
             self._unsettled.pop(path, None)
 
     def _index(self, changes: Changes) -> None:
@@ -251,5 +289,5 @@ class Territory:
         self._watched = watched
 
 
-def _is_fresh(signature: Signature) -> bool:
-    return time.time_ns() - max(signature.mtime_ns, signature.ctime_ns) < COARSE_CLOCK_NS
+def _is_fresh(signature: Signature, looked_ns: int) -> bool:
+    return changed_ns(signature) > looked_ns - COARSE_CLOCK_NS

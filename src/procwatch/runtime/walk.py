@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import os
 import stat
+import struct
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, NewType
 
 from procwatch.frozen import field, frozen, record
 from procwatch.runtime.places import Base, count_ups, parent_of
@@ -29,8 +30,16 @@ _MAX_HOPS = 40
 COARSE_CLOCK_NS = 50_000_000
 
 
-class Signature(NamedTuple):
-    """What differs when a file was written. `link`: where it points, if the name itself is a symbolic link."""
+# What differs when a file was written: `Marks`, packed. There is one for every file, and as bytes they take a third of
+# the memory, and none of the time of Python's search for garbage (30 ms for 100,000 tuples, in which all else stands).
+Signature = NewType("Signature", bytes)
+
+_MARKS = struct.Struct("<qqqQI")
+_TIMES = struct.Struct("<qq")
+
+
+class Marks(NamedTuple):
+    """What a signature is made of. `link`: where it points, if the name itself is a symbolic link."""
 
     mtime_ns: int
     ctime_ns: int
@@ -38,6 +47,23 @@ class Signature(NamedTuple):
     inode: int
     mode: int
     link: str | None = None
+
+    def packed(self) -> Signature:
+        """As a signature."""
+        numbers = (self.mtime_ns, self.ctime_ns, self.size, self.inode, self.mode)
+        return Signature(_MARKS.pack(*numbers) + os.fsencode(self.link or ""))
+
+
+def marks(signature: Signature) -> Marks:
+    """What a signature is made of."""
+    numbers: tuple[int, int, int, int, int] = _MARKS.unpack_from(signature)
+    return Marks(*numbers, link=os.fsdecode(signature[_MARKS.size :]) or None)
+
+
+def changed_ns(signature: Signature) -> int:
+    """When the file was last changed, in content or otherwise, as far as its times tell."""
+    times: tuple[int, int] = _TIMES.unpack_from(signature)
+    return max(times)
 
 
 @frozen
@@ -89,15 +115,25 @@ def identify(absolute: str) -> tuple[int, int] | None:
     return (found.st_dev, found.st_ino) if stat.S_ISDIR(found.st_mode) else None
 
 
-def _signature(found: os.stat_result, link: str | None = None) -> Signature:
-    return Signature(found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_mode, link)
+def _signature(found: os.stat_result, link: str = "") -> Signature:
+    packed = _MARKS.pack(found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_mode)
+    return Signature(packed + os.fsencode(link) if link else packed)
 
 
 class Walk:
-    """One walk over what `rules` take in, from `start` down; `known`: folders that were entered before, and as what."""
+    """One walk over what `rules` take in, from `start` down; `known`: folders that were entered before, and as what.
+
+    `only_folders`: files are not looked at, which takes a quarter of the time.
+    """
 
     def __init__(
-        self, place: Base, rules: Sequence[Rules], *, known: Mapping[_Id, str] | None = None, limit: int = 0
+        self,
+        place: Base,
+        rules: Sequence[Rules],
+        *,
+        known: Mapping[_Id, str] | None = None,
+        limit: int = 0,
+        only_folders: bool = False,
     ) -> None:
         self.found = Found()
         self._place = place
@@ -105,6 +141,7 @@ class Walk:
         self._known = known or {}
         self._listed: set[_Id] = set()
         self._limit = limit
+        self._only_folders = only_folders
         self._todo: list[str] = []
         self._later: deque[str] = deque()
 
@@ -156,7 +193,7 @@ class Walk:
     def _list(self, path: str, absolute: str, active: Sequence[Rules]) -> None:
         try:
             with os.scandir(absolute) as entries:
-                listing = sorted(entries, key=lambda entry: entry.name, reverse=True)
+                listing = list(entries)
         except FileNotFoundError:  # gone meanwhile
             return
         except OSError as error:
@@ -164,17 +201,21 @@ class Walk:
             return
         prefix = path + "/" if path else ""
         self.found.seen += len(listing)
+        files, links, folders = self.found.files, [], []
+        tests = [] if self._only_folders else [rules.reads_in(path) for rules in active]
         for entry in listing:
-            inner = self._place.join(path, entry.name) if path.endswith("..") else prefix + entry.name
             if entry.is_symlink():
-                self._take_link(inner, active)
+                links.append(entry.name)
             elif entry.is_dir(follow_symlinks=False):
-                self._todo.append(inner)
-            elif any(rules.reads(inner) for rules in active):
+                folders.append(entry.name)
+            elif any([reads(entry.name) for reads in tests]):  # noqa: C419 - a list takes half as long
                 try:
-                    self.found.files[inner] = _signature(entry.stat(follow_symlinks=False))
+                    files[prefix + entry.name] = _signature(entry.stat(follow_symlinks=False))
                 except OSError:  # gone meanwhile
                     continue
+        for name in sorted(links, reverse=True):
+            self._take_link(self._place.join(path, name), active)
+        self._todo += [self._place.join(path, name) for name in sorted(folders, reverse=True)]
 
     def _take_name(self, path: str, active: Sequence[Rules]) -> None:
         """Something in a folder of which only a few names count."""
@@ -182,9 +223,9 @@ class Walk:
         signature = sign(absolute)
         if signature is None:
             return
-        if signature.link is not None:
+        if marks(signature).link is not None:
             self._take_link(path, active)
-        elif stat.S_ISDIR(signature.mode):
+        elif stat.S_ISDIR(marks(signature).mode):
             self._todo.append(path)
         elif any(rules.reads(path) for rules in active):
             self.found.files[path] = signature
@@ -194,7 +235,7 @@ class Walk:
         signature = sign(absolute)
         if signature is None:
             return
-        if stat.S_ISDIR(signature.mode):
+        if stat.S_ISDIR(marks(signature).mode):
             self._later.append(path)
         elif any(rules.reads(path) for rules in active):
             self.found.files[path] = signature
