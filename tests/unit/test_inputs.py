@@ -11,8 +11,9 @@ import pytest
 from procwatch.core.model import Build, Project, Service, WatchSettings
 from procwatch.errors import ProcwatchError
 from procwatch.runtime.engines import Events
+from procwatch.runtime.fingerprints import Reading, signature_of
 from procwatch.runtime.inputs import Inputs
-from procwatch.runtime.walk import signature
+from procwatch.runtime.walk import marks, signature
 
 
 def write(root: Path, **files: str) -> None:
@@ -314,8 +315,8 @@ def settle_and_forge(inputs: Inputs, path: Path, text: str) -> None:
     readings = inputs._fingerprints._readings
     status = path.stat()
     old = readings[path.name]
-    forged = old.signature._replace(mtime_ns=status.st_mtime_ns, ctime_ns=status.st_ctime_ns)
-    readings[path.name] = replace(old, signature=forged)
+    forged = marks(signature_of(old))._replace(mtime_ns=status.st_mtime_ns, ctime_ns=status.st_ctime_ns)
+    readings[path.name] = Reading(old[: -len(signature_of(old))] + forged.packed())
 
 
 def test_env_files_and_the_definition_are_part_of_every_digest(root: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -220,7 +220,45 @@ class Line:
         return found.end() == len(path) + 1 or self.regex.pattern == f"(?P<{_FOLDER_MARK}>/)"
 
 
-def ignore_lines(text: str) -> tuple[Line, ...]:
+class Lines:
+    """The lines of one ignore file: the last that matches decides. Of a file, those of a kind are asked at once."""
+
+    def __init__(self, lines: Iterable[Line] = ()) -> None:
+        self._lines = tuple(lines)
+        self._groups: tuple[tuple[bool, re.Pattern[str]], ...] | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self._lines)
+
+    def of_file(self, path: str) -> bool | None:
+        """Whether a file is left out, seen from the ignore file's folder; None: nothing is said of it."""
+        if self._groups is None:
+            self._groups = _grouped(self._lines)
+        for negated, regex in self._groups:
+            if regex.search(path):
+                return not negated
+        return None
+
+    def of_folder(self, path: str) -> bool | None:
+        """The same for a folder."""
+        for line in reversed(self._lines):
+            if line.matches(path, is_dir=True):
+                return not line.negated
+        return None
+
+
+def _grouped(lines: tuple[Line, ...]) -> tuple[tuple[bool, re.Pattern[str]], ...]:
+    """Lines that follow one another and are of a kind, put together: for files, and the last ones first."""
+    groups: list[tuple[bool, list[str]]] = []
+    for line in reversed(lines):
+        if not groups or groups[-1][0] != line.negated:
+            groups.append((line.negated, []))
+        # What matches as a folder does not mean the file itself: that way fails.
+        groups[-1][1].append(line.regex.pattern.replace(f"(?P<{_FOLDER_MARK}>/)", "(?!)"))
+    return tuple((negated, re.compile("|".join(f"(?:{one})" for one in ones))) for negated, ones in groups)
+
+
+def ignore_lines(text: str) -> Lines:
     """The lines of an ignore file; git skips those that it cannot read, and so do we."""
     lines: list[Line] = []
     for line in text.removeprefix("\ufeff").split("\n"):
@@ -233,4 +271,4 @@ def ignore_lines(text: str) -> tuple[Line, ...]:
             continue
         if include is not None and regex is not None:
             lines.append(Line(negated=not include, regex=regex))
-    return tuple(lines)
+    return Lines(lines)

@@ -105,7 +105,7 @@ class Feed:
 
     def _run(self) -> None:
         try:
-            self._inputs.sweep()
+            self._inputs.find_folders()
             self._arm(is_first=True)
             self._listener.armed()
             while not self._is_stopping.is_set():
@@ -187,19 +187,25 @@ class Feed:
             try:
                 left = self._engine.watch(folders)
             except EventsLostError:  # a folder vanished on the way: look which are left, and try again
-                left, self._armed = frozenset(), frozenset()
-                seen = self._inputs.sweep()
+                left, self._armed, new = frozenset(), frozenset(), None
             else:
                 new = {folder.real for folder in folders - self._armed}
                 self._armed = folders
-                seen = self._inputs.sweep() if is_first else self._inputs.look_into(new)
+            seen = self._look_again(new, is_first=is_first)
             self._fall_back(left)
-            if seen.readers.paths and not is_first:
+            if seen is not None and seen.readers.paths:
                 self._listener.found(seen)
         for line in self._inputs.denied():
             self._say(line)
         if self._poll_s is not None and self._sweep_at_s is None:
             self._plan_sweep(self._poll_s)
+
+    def _look_again(self, new: set[str] | None, *, is_first: bool) -> Seen | None:
+        """Look at what came into these folders, or any, before they were watched. At first nothing is news."""
+        if is_first:
+            self._inputs.learn()
+            return None
+        return self._inputs.sweep() if new is None else self._inputs.look_into(new)
 
     def _fall_back(self, left: frozenset[str]) -> None:
         """Look at intervals at what the system would not watch, and say so."""

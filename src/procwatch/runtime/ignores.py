@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from threading import RLock
 
-from procwatch.config.globs import Line, ignore_lines
+from procwatch.config.globs import Lines, ignore_lines
 from procwatch.frozen import frozen
 from procwatch.runtime.places import Base, is_ancestor, is_outside, parent_of
 
@@ -32,12 +32,15 @@ RULE_FILES = frozenset({".gitignore", ".ignore", ".git"})
 # More remembered verdicts than this are dropped at once: they must not grow with every file that ever was.
 _MAX_REMEMBERED = 200_000
 
+_NO_LINES = Lines()
+
 _Seen = tuple[int, int, int] | None
+_IsIgnored = Callable[[str], bool]
 _Verdict = Callable[[str, bool], bool]
 
 
 @cache
-def _built_in() -> tuple[Line, ...]:
+def _built_in() -> Lines:
     """Read when first needed: many projects watch nothing."""
     return ignore_lines("\n".join(BUILT_IN))
 
@@ -47,9 +50,9 @@ class _Layer:
     """The rules that a folder adds to those of the folders above it."""
 
     folder: str
-    ignore: tuple[Line, ...]
-    gitignore: tuple[Line, ...]
-    exclude: tuple[Line, ...]
+    ignore: Lines
+    gitignore: Lines
+    exclude: Lines
 
 
 class IgnoreFiles:
@@ -66,9 +69,31 @@ class IgnoreFiles:
         """Whether the rule files leave out `path`."""
         return self._enabled and _any_up(path, is_dir, above, self._by_files)
 
+    def ignores_in(self, folder: str, above: str | None = None) -> _IsIgnored:
+        """The same for files, by their names in `folder`; as long as `epoch` is the same."""
+        if not self._enabled:
+            return _nothing
+        if self.ignores(folder, is_dir=True, above=above):
+            return _everything
+        with self._lock:
+            layers = _in_order(self._stack(folder))
+        if not layers:
+            return _nothing
+        seen = [(f"{inner}/" if (inner := self._place.below(folder, top)) else "", lines) for top, lines in layers]
+
+        def is_ignored(name: str) -> bool:
+            verdicts = (lines.of_file(prefix + name) for prefix, lines in seen)
+            return next((verdict for verdict in verdicts if verdict is not None), False)
+
+        return is_ignored
+
     def is_built_in(self, path: str, *, is_dir: bool, above: str | None = None) -> bool:
         """Whether the built-in list leaves out `path`."""
         return _any_up(path, is_dir, above, self._by_list)
+
+    def built_in_in(self, folder: str, above: str | None = None) -> _IsIgnored:
+        """The same for files, by their names in `folder`."""
+        return _everything if self.is_built_in(folder, is_dir=True, above=above) else _is_built_in_name
 
     def refresh(self, folders: Iterable[str] = ("",)) -> bool:
         """Look whether a rule file that was read, or was missing, has changed; if so, forget all. `epoch` counts it.
@@ -124,7 +149,7 @@ class IgnoreFiles:
         known = self._known_by_list.get(key)
         if known is None:
             name = path.rpartition("/")[2]
-            known = any(line.matches(name, is_dir=is_dir) for line in _built_in())
+            known = _built_in().of_folder(name) is True if is_dir else _is_built_in_name(name)
             _remember(self._known_by_list, key, known)
         return known
 
@@ -139,15 +164,11 @@ class IgnoreFiles:
 
     def _decide(self, layers: tuple[_Layer, ...], path: str, is_dir: bool) -> bool:
         """What the last line that matches says, in the file that counts most."""
-        ordered = [(layer.folder, layer.ignore) for layer in layers]
-        ordered += [(layer.folder, layer.gitignore) for layer in layers]
-        ordered += [(layer.folder, layer.exclude) for layer in layers]
-        for folder, lines in ordered:
-            if lines:
-                seen = self._place.below(path, folder)
-                for line in reversed(lines):
-                    if line.matches(seen, is_dir=is_dir):
-                        return not line.negated
+        for folder, lines in _in_order(layers):
+            seen = self._place.below(path, folder)
+            verdict = lines.of_folder(seen) if is_dir else lines.of_file(seen)
+            if verdict is not None:
+                return verdict
         return False
 
     def _stack(self, folder: str) -> tuple[_Layer, ...]:
@@ -174,7 +195,7 @@ class IgnoreFiles:
     def _layer(self, folder: str) -> _Layer:
         absolute = self._place.absolute(folder)
         git = _git_folder(absolute) if self._is_repository(folder) else None
-        exclude = self._read(f"{_common_folder(git)}/info/exclude") if git else ()
+        exclude = self._read(f"{_common_folder(git)}/info/exclude") if git else _NO_LINES
         return _Layer(folder, self._read(f"{absolute}/.ignore"), self._read(f"{absolute}/.gitignore"), exclude)
 
     def _is_repository(self, folder: str) -> bool:
@@ -183,15 +204,35 @@ class IgnoreFiles:
             self._seen[path] = _look(path)
         return self._seen[path] is not None
 
-    def _read(self, path: str) -> tuple[Line, ...]:
+    def _read(self, path: str) -> Lines:
         """The lines of a rule file; one that is missing or cannot be read has none, and is looked at again."""
         self._seen[path] = seen = _look(path)
         if seen is None:
-            return ()
+            return _NO_LINES
         try:
             return ignore_lines(os.fsdecode(Path(path).read_bytes()))
         except OSError:  # no rules can be had from it; git goes on without it too
-            return ()
+            return _NO_LINES
+
+
+def _in_order(layers: Sequence[_Layer]) -> list[tuple[str, Lines]]:
+    """The rules that say anything, with their folders, those that count most first."""
+    every = [(layer.folder, layer.ignore) for layer in layers]
+    every += [(layer.folder, layer.gitignore) for layer in layers]
+    every += [(layer.folder, layer.exclude) for layer in layers]
+    return [(folder, lines) for folder, lines in every if lines]
+
+
+def _nothing(_name: str) -> bool:
+    return False
+
+
+def _everything(_name: str) -> bool:
+    return True
+
+
+def _is_built_in_name(name: str) -> bool:
+    return _built_in().of_file(name) is True
 
 
 def _any_up(path: str, is_dir: bool, above: str | None, verdict: _Verdict) -> bool:

@@ -8,7 +8,7 @@ Rule 3: `look` and `sweep` alone move what is known for events; `check` has its 
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 
@@ -16,13 +16,13 @@ from procwatch.core.model import Build, Project, Service, definition
 from procwatch.errors import printable
 from procwatch.frozen import frozen
 from procwatch.runtime.engines import Events, WatchedFolder
-from procwatch.runtime.fingerprints import Content, Fingerprints
+from procwatch.runtime.fingerprints import Fingerprints, Reading, digest_of, signature_of
 from procwatch.runtime.ignores import IgnoreFiles
 from procwatch.runtime.patterns import literal_patterns, watch_patterns
 from procwatch.runtime.places import Base
 from procwatch.runtime.rules import Rules, UnitRules, unit_rules
 from procwatch.runtime.territory import Changes, Territory
-from procwatch.runtime.walk import Found, Signature, Walk, links_to, walk_start
+from procwatch.runtime.walk import Found, Walk, links_to, marks, walk_start
 from procwatch.sums import blake2b
 
 # To tell "only ignored files" from "nothing" ignored folders must be searched; after so many names we say "nothing".
@@ -64,18 +64,28 @@ class Seen:
     has_new_folders: bool
 
 
-# Of each file that a unit read: its content, and what shows that it was written. Events do not count here: one that
-# comes late tells of a write that has been seen.
-_Memory = dict[str, tuple[Content, Signature]]
+@frozen
+class _Memory:
+    """What the last check of a unit has come to. `definition` and `links` are part of the digest, besides the files.
+
+    Of a file its content counts, and what shows that it was written; not its events: one that comes late tells of a
+    write that has been seen.
+    """
+
+    files: Mapping[str, Reading]
+    definition: str
+    links: Mapping[str, str]
+    digest: str
 
 
 class Inputs:
     """The files that the units of a project read. Raises ProcwatchError for a pattern that cannot be read.
 
-    `definitions`: the files that the project was read from; a change of one of them is told too.
+    `definitions`: the files that the project was read from; a change of one of them is told too. `kept`: where what is
+    known of files is kept for the next time.
     """
 
-    def __init__(self, project: Project, definitions: Iterable[Path] = ()) -> None:
+    def __init__(self, project: Project, definitions: Iterable[Path] = (), kept: Path | None = None) -> None:
         self.project = project
         self._place = Base(os.path.realpath(project.folder))
         self._ignores = IgnoreFiles(self._place, enabled=project.watch.gitignore)
@@ -85,7 +95,7 @@ class Inputs:
         self._definitions = Rules(declaring, None, self._ignores)
         rules = dict.fromkeys(rules for unit in self._units.values() for rules in (unit.watched, unit.env, unit.made))
         self._territory = Territory(self._place, (*rules, self._definitions), self._ignores)
-        self._fingerprints = Fingerprints()
+        self._fingerprints = Fingerprints(self._place.absolute, kept)
         self._locks = {name: Lock() for name in self._units}
         self._memories: dict[str, _Memory] = {}
         self._unreadable: dict[str, None] = {}
@@ -125,6 +135,14 @@ class Inputs:
     def look_into(self, folders: Iterable[str]) -> Seen:
         """What has changed in these real folders and below: to be asked when they are newly watched."""
         return self._seen(self._territory.look_into(folders))
+
+    def find_folders(self) -> None:
+        """Find out which folders' events are needed, before anything else is known."""
+        self._territory.find_folders()
+
+    def learn(self) -> None:
+        """Look at all files for the first time, once those folders are watched: nothing of that is news."""
+        self._territory.learn()
 
     def sweep(self) -> Seen:
         """What has changed anywhere since the last look; the first one learns what there is."""
@@ -185,35 +203,35 @@ class Inputs:
                 self._ignores.refresh()
                 walks[rules] = self._walk(rules)
             found = walks[rules]
-            memory = {path: self._recall(name, path, found.files[path]) for path in sorted(found.files)}
+            files = self._read(name, found)
             before = self._memories.get(name)
-            self._memories[name] = memory
-        changed = tuple(sorted(_differing(before, memory)))
-        touched = before is not None and _signatures(before) != _signatures(memory)
-        return Checked(self._digest(unit, found, memory), changed, touched)
+            changed, touched = _difference(before.files, files) if before else (set[str](), False)
+            written, links = definition(self.project, unit.unit), _links(found)
+            is_same = before and (before.definition, before.links) == (written, links) and not changed
+            if before and is_same and not (touched and _counts_writes(unit)):
+                digest = before.digest
+            else:
+                digest = _digest(unit, written, links, files)
+            self._memories[name] = _Memory(files, written, links, digest)
+            self._fingerprints.forget(path for path in changed if path not in files)
+        self._fingerprints.keep()
+        return Checked(digest, tuple(sorted(changed)), touched)
 
     def _walk(self, rules: Sequence[Rules], limit: int = 0) -> Found:
         used = [one for one in rules if one.patterns]
         return Walk(self._place, used, limit=limit).run(walk_start(used)) if used else Found()
 
-    def _recall(self, name: str, path: str, signature: Signature) -> tuple[Content, Signature]:
-        content = self._fingerprints.read(path, self._place.absolute(path), signature)
-        if content.problem is not None:
-            self._unreadable[f'{name}: cannot read "{path}": {content.problem}'] = None
-        return content, signature
+    def _read(self, name: str, found: Found) -> dict[str, Reading]:
+        files: dict[str, Reading] = {}
+        for path in sorted(found.files):
+            files[path], problem = self._fingerprints.read(path, found.files[path])
+            if problem is not None:
+                self._unreadable[f'{name}: cannot read "{path}": {problem}'] = None
+        return files
 
-    def _digest(self, unit: UnitRules, found: Found, memory: _Memory) -> str:
-        total = blake2b(digest_size=16)
-        _feed(total, definition(self.project, unit.unit))
-        is_any_write = isinstance(unit.unit, Build) and unit.unit.unchanged == "run"
-        links = {link for path in memory for link in links_to(found, path)}
-        for link in sorted(links):
-            _feed(total, link, found.links[link])
-        for path, (content, signature) in memory.items():
-            _feed(total, path, content.digest, signature.link or "")
-            if is_any_write:
-                _feed(total, repr((signature.mtime_ns, signature.size, signature.inode)))
-        return total.hexdigest()
+    def close(self) -> None:
+        """Keep what is known of files, for the next start."""
+        self._fingerprints.keep(at_the_end=True)
 
     # --- what to warn of ---------------------------------------------------------------------------------------------
 
@@ -268,17 +286,46 @@ def _content_rules(unit: UnitRules) -> tuple[Rules, ...]:
     return (unit.watched, unit.env, unit.made) if isinstance(unit.unit, Build) else (unit.env,)
 
 
-def _differing(before: _Memory | None, after: _Memory) -> Iterator[str]:
-    """The paths whose content is another than before; none when there was no before."""
-    if before is not None:
-        for path in before.keys() | after.keys():
-            old, new = before.get(path), after.get(path)
-            if old is None or new is None or (old[0].digest, old[1].link) != (new[0].digest, new[1].link):
-                yield path
+def _counts_writes(unit: UnitRules) -> bool:
+    return isinstance(unit.unit, Build) and unit.unit.unchanged == "run"
 
 
-def _signatures(memory: _Memory) -> dict[str, Signature]:
-    return {path: signature for path, (_, signature) in memory.items()}
+def _links(found: Found) -> dict[str, str]:
+    """The links that the ways to the files go over, and where they point."""
+    crossed = {link for path in found.files for link in links_to(found, path)} if found.links else ()
+    return {link: found.links[link] for link in sorted(crossed)}
+
+
+def _difference(before: Mapping[str, Reading], after: Mapping[str, Reading]) -> tuple[set[str], bool]:
+    """The paths whose content is another than before, and whether anything was written."""
+    changed, touched = set[str](), False
+    for path, new in after.items():
+        old = before.get(path)
+        if old is new:
+            continue
+        if old is None or _essence(old) != _essence(new):
+            changed.add(path)
+        touched = touched or old is None or signature_of(old) != signature_of(new)
+    gone = [path for path in before if path not in after]
+    return changed.union(gone), touched or bool(gone)
+
+
+def _digest(unit: UnitRules, written: str, links: Mapping[str, str], files: Mapping[str, Reading]) -> str:
+    total = blake2b(digest_size=16)
+    _feed(total, written)
+    for link, text in links.items():
+        _feed(total, link, text)
+    is_any_write = _counts_writes(unit)
+    for path, reading in files.items():
+        seen = marks(signature_of(reading))
+        _feed(total, path, digest_of(reading), seen.link or "")
+        if is_any_write:
+            _feed(total, repr((seen.mtime_ns, seen.size, seen.inode)))
+    return total.hexdigest()
+
+
+def _essence(reading: Reading) -> tuple[bytes, str | None]:
+    return digest_of(reading), marks(signature_of(reading)).link
 
 
 def _feed(total: blake2b, *parts: str | bytes) -> None:

@@ -11,9 +11,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import struct
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, NewType
 
 from procwatch.frozen import field, frozen, record
 from procwatch.runtime.places import Base, count_ups, parent_of
@@ -30,8 +31,16 @@ _MAX_HOPS = 40
 COARSE_CLOCK_NS = 50_000_000
 
 
-class Signature(NamedTuple):
-    """What differs when a file was written. `link`: where it points, if the name itself is a symbolic link."""
+# What differs when a file was written: `Marks`, packed. There is one for every file, and as bytes they take a third of
+# the memory, and none of the time of Python's search for garbage (30 ms for 100,000 tuples, in which all else stands).
+Signature = NewType("Signature", bytes)
+
+_MARKS = struct.Struct("<qqqQI")
+_TIMES = struct.Struct("<qq")
+
+
+class Marks(NamedTuple):
+    """What a signature is made of. `link`: where it points, if the name itself is a symbolic link."""
 
     mtime_ns: int
     ctime_ns: int
@@ -39,6 +48,23 @@ class Signature(NamedTuple):
     inode: int
     mode: int
     link: str | None = None
+
+    def packed(self) -> Signature:
+        """As a signature."""
+        numbers = (self.mtime_ns, self.ctime_ns, self.size, self.inode, self.mode)
+        return Signature(_MARKS.pack(*numbers) + os.fsencode(self.link or ""))
+
+
+def marks(signature: Signature) -> Marks:
+    """What a signature is made of."""
+    numbers: tuple[int, int, int, int, int] = _MARKS.unpack_from(signature)
+    return Marks(*numbers, link=os.fsdecode(signature[_MARKS.size :]) or None)
+
+
+def changed_ns(signature: Signature) -> int:
+    """When the file was last changed, in content or otherwise, as far as its times tell."""
+    times: tuple[int, int] = _TIMES.unpack_from(signature)
+    return max(times)
 
 
 @frozen
@@ -78,9 +104,10 @@ def identify(absolute: str) -> tuple[int, int] | None:
     return (found.st_dev, found.st_ino) if stat.S_ISDIR(found.st_mode) else None
 
 
-def signature(found: os.stat_result, link: str | None = None) -> Signature:
+def signature(found: os.stat_result, link: str = "") -> Signature:
     """What tells this state of a file from the next."""
-    return Signature(found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_mode, link)
+    packed = _MARKS.pack(found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_mode)
+    return Signature(packed + os.fsencode(link) if link else packed)
 
 
 def way_of(link: str) -> tuple[str, ...]:
@@ -111,10 +138,19 @@ def way_of(link: str) -> tuple[str, ...]:
 
 
 class Walk:
-    """One walk over what `rules` take in; `known`: folders that were listed before, outside of what is walked now."""
+    """One walk over what `rules` take in; `known`: folders that were listed before, outside of what is walked now.
+
+    `only_folders`: files are not looked at, which takes a quarter of the time.
+    """
 
     def __init__(
-        self, place: Base, rules: Sequence[Rules], *, known: Mapping[_Id, str] | None = None, limit: int = 0
+        self,
+        place: Base,
+        rules: Sequence[Rules],
+        *,
+        known: Mapping[_Id, str] | None = None,
+        limit: int = 0,
+        only_folders: bool = False,
     ) -> None:
         self.found = Found()
         self._place = place
@@ -122,6 +158,7 @@ class Walk:
         self._known = known or {}
         self._listed: set[_Id] = set()
         self._limit = limit
+        self._only_folders = only_folders
         self._todo: list[str] = []
         self._later: deque[str] = deque()
 
@@ -181,27 +218,35 @@ class Walk:
     def _list(self, path: str, absolute: str, active: Sequence[Rules]) -> None:
         try:
             with os.scandir(absolute) as entries:
-                listing = sorted(entries, key=lambda entry: entry.name, reverse=True)
-            prefix = path + "/" if path else ""
+                listing = list(entries)
             self.found.seen += len(listing)
-            links: list[str] = []
-            for entry in listing:
-                inner = self._place.join(path, entry.name) if path.endswith("..") else prefix + entry.name
-                if entry.is_symlink():
-                    links.append(inner)
-                elif entry.is_dir(follow_symlinks=False):
-                    self._todo.append(inner)
-                elif any(rules.reads(inner) for rules in active):
-                    try:
-                        self._take_file(inner, entry.stat(follow_symlinks=False))
-                    except FileNotFoundError:  # gone meanwhile
-                        continue
-            for inner in reversed(links):
-                self._take_link(inner, active)
+            self._sort_out(path, listing, active)
         except FileNotFoundError:  # gone meanwhile
             return
         except OSError as error:
             self.found.denied[path] = (error.strerror or "unreadable").lower()
+
+    def _sort_out(self, path: str, listing: Sequence[os.DirEntry[str]], active: Sequence[Rules]) -> None:
+        """Take in the files, and see to folders and links later, in the order of their names."""
+        prefix = path + "/" if path else ""
+        files, links, folders = self.found.files, [], []
+        tests = [] if self._only_folders else [rules.reads_in(path) for rules in active]
+        for entry in listing:
+            if entry.is_symlink():
+                links.append(entry.name)
+            elif entry.is_dir(follow_symlinks=False):
+                folders.append(entry.name)
+            elif any([reads(entry.name) for reads in tests]):  # noqa: C419 - a list takes half as long
+                try:
+                    status = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:  # gone meanwhile
+                    continue
+                files[prefix + entry.name] = signature(status)
+                if status.st_nlink > 1:
+                    self._note_shared(prefix + entry.name, status)
+        for name in sorted(links):
+            self._take_link(self._place.join(path, name), active)
+        self._todo += [self._place.join(path, name) for name in sorted(folders, reverse=True)]
 
     def _take_name(self, path: str, active: Sequence[Rules]) -> None:
         """Something that may be anything, or not be there."""
@@ -216,8 +261,11 @@ class Walk:
         elif any(rules.reads(path) for rules in active):
             self._take_file(path, status)
 
-    def _take_file(self, path: str, status: os.stat_result, link: str | None = None) -> None:
+    def _take_file(self, path: str, status: os.stat_result, link: str = "") -> None:
         self.found.files[path] = signature(status, link)
+        self._note_shared(path, status)
+
+    def _note_shared(self, path: str, status: os.stat_result) -> None:
         if status.st_nlink > 1 and stat.S_ISREG(status.st_mode):
             self.found.shared[path] = (status.st_dev, status.st_ino)
 
