@@ -271,9 +271,8 @@ class Territory:
         wanted = {
             WatchedFolder(real, identity, self._generations.get(real, 0)) for real, identity in identities.items()
         }
-        for path, identity in found.shared.items():
-            real = self._real_of(path)
-            self._targets.setdefault(real, set()).add(path)
+        for real, identity, paths in self._files_of_several_names():
+            self._targets.setdefault(real, set()).update(paths)
             wanted.add(WatchedFolder(real, identity, 0, "file"))
         self._above = _above(identities)
         for real in self._above:
@@ -303,6 +302,14 @@ class Territory:
             if identity is not None:
                 identities[real] = identity
         return spots, identities
+
+    def _files_of_several_names(self) -> Iterator[tuple[str, tuple[int, int], set[str]]]:
+        """Each under one real path: what happens there happens under all of its names."""
+        names: dict[tuple[int, int], set[str]] = {}
+        for path, identity in self._found.shared.items():
+            names.setdefault(identity, set()).add(path)
+        for identity, paths in names.items():
+            yield self._real_of(min(paths)), identity, paths
 
     def _real_of(self, path: str) -> str:
         """Where the content of a file really is."""
