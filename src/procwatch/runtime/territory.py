@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from threading import RLock
 from types import MappingProxyType
@@ -19,7 +19,7 @@ from procwatch.frozen import field, record
 from procwatch.runtime.engines import Events, WatchedFolder
 from procwatch.runtime.fingerprints import read_content
 from procwatch.runtime.ignores import RULE_FILES, IgnoreFiles
-from procwatch.runtime.places import Base, is_within, is_within_any, parent_of
+from procwatch.runtime.places import Base, is_within, parent_of, within
 from procwatch.runtime.rules import Rules
 from procwatch.runtime.walk import COARSE_CLOCK_NS, Found, Signature, Walk, changed_ns, identify, marks, walk_start
 
@@ -186,20 +186,25 @@ class Territory:
         """Look again at these paths, and at all that is below those that are or were folders."""
         found = self._found
         folders = {path for path in asked if path in found.folders or identify(self._place.absolute(path))}
-        tops = {path for path in folders if not is_within_any(parent_of(path), folders)}
+        is_inner = within(folders)
+        tops = {path for path in folders if not is_inner(parent_of(path))}
+        is_below = within(tops)
         if tops:
             self._ignores.refresh(self._place.absolute(path) for path in tops)
-        exact = {path for path in asked if not is_within_any(path, tops)}
-        known = self._listed
-        if tops:
-            known = {identity: path for identity, path in known.items() if not is_within_any(path, tops)}
+        exact = {path for path in asked if not is_below(path)}
+
+        def elsewhere(identity: tuple[int, int]) -> str | None:
+            path = self._listed.get(identity)
+            return None if path is None or is_below(path) else path
+
         began_ns = time.time_ns()
-        fresh = Walk(self._place, self._rules, known=known).run(*sorted(tops | exact))
-        self._compare(_taken_out(found.files, tops, exact), fresh.files, changes, began_ns, asked)
+        fresh = Walk(self._place, self._rules, elsewhere=elsewhere).run(*sorted(tops | exact))
+        drop = is_below if tops else None
+        self._compare(_taken_out(found.files, drop, exact), fresh.files, changes, began_ns, asked)
         found.files.update(fresh.files)
         is_other = False
         for mine, news in _by_path(found, fresh):
-            taken = _taken_out(mine, tops, exact)
+            taken = _taken_out(mine, drop, exact)
             mine.update(news)
             is_other = is_other or taken != news
         if tops or is_other:
@@ -334,11 +339,11 @@ def _above(folders: Iterable[str]) -> frozenset[str]:
 _T = TypeVar("_T")
 
 
-def _taken_out(known: dict[str, _T], tops: AbstractSet[str], exact: AbstractSet[str]) -> dict[str, _T]:
-    """Take out of what is known by path all at and below `tops`, and `exact`."""
+def _taken_out(known: dict[str, _T], is_below: Callable[[str], bool] | None, exact: AbstractSet[str]) -> dict[str, _T]:
+    """Take out of what is known by path all that is below something, and `exact`."""
     taken = {path: known[path] for path in exact if path in known}
-    if tops:
-        taken.update((path, value) for path, value in known.items() if is_within_any(path, tops))
+    if is_below is not None:
+        taken.update((path, value) for path, value in known.items() if is_below(path))
     for path in taken:
         del known[path]
     return taken

@@ -13,7 +13,7 @@ import os
 import stat
 import struct
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, NewType
 
 from procwatch.frozen import field, frozen, record
@@ -138,7 +138,7 @@ def way_of(link: str) -> tuple[str, ...]:
 
 
 class Walk:
-    """One walk over what `rules` take in; `known`: folders that were listed before, outside of what is walked now.
+    """One walk over what `rules` take in; `elsewhere`: where a folder is listed already, outside of what is walked now.
 
     `only_folders`: files are not looked at, which takes a quarter of the time.
     """
@@ -148,14 +148,14 @@ class Walk:
         place: Base,
         rules: Sequence[Rules],
         *,
-        known: Mapping[_Id, str] | None = None,
+        elsewhere: Callable[[_Id], str | None] = lambda _: None,
         limit: int = 0,
         only_folders: bool = False,
     ) -> None:
         self.found = Found()
         self._place = place
         self._rules = rules
-        self._known = known or {}
+        self._elsewhere = elsewhere
         self._listed: set[_Id] = set()
         self._limit = limit
         self._only_folders = only_folders
@@ -209,7 +209,7 @@ class Walk:
             self.found.denied[path] = "it leads to a folder that the project is in"
             return False
         # One that was moved here is known by a place that it has left.
-        known = self._known.get(identity)
+        known = self._elsewhere(identity)
         if identity in self._listed or (known is not None and identify(self._place.absolute(known)) == identity):
             self.found.aliases[path] = identity
             return False
