@@ -110,6 +110,22 @@ def test_of_two_links_to_one_folder_the_other_stands_for_it_when_one_goes(root: 
     run(make(root, "**/*.rs"), body)
 
 
+def test_a_link_that_a_pattern_names_is_followed_under_its_own_name(root: Path, run: Run) -> None:
+    put(root, "src/a.rs")
+    put(root, "src/deep/b.rs")
+    (root / "lib").symlink_to("src")
+
+    async def body(watched: Watched) -> None:
+        put(root, "src/a.rs", "edited")
+        await watched.until("src/a.rs", "lib/a.rs")
+        put(root, "src/deep/b.rs", "edited")
+        await watched.until("src/deep/b.rs", "lib/deep/b.rs")
+        put(root, "src/new/deep/c.rs")
+        await watched.until("src/new/deep/c.rs", "lib/new/deep/c.rs")
+
+    run(make(root, "src/**/*.rs", "lib/**/*.rs"), body)
+
+
 def test_links_in_circles_and_to_the_root_of_all_end(root: Path, run: Run) -> None:
     put(root, "src/a.rs")
     (root / "src" / "up").symlink_to("..")

@@ -35,10 +35,11 @@ FILES, FOLDERS = 600, 150
 class Built:
     """A running project on one engine, and what its build has seen."""
 
-    def __init__(self, project: Path, start: Start, engine: WatchEngine, *present: str) -> None:
+    def __init__(self, project: Path, start: Start, engine: WatchEngine) -> None:
         self.project = project
         write(project / "watch.toml", TOML.format(engine=engine, poll='poll = "50ms"' if engine == "poll" else ""))
-        write(project / "src/main.rs", "main")
+        if not (project / "src").exists():
+            write(project / "src/main.rs", "main")
         self.live: Live = start()
         self.live.wait("build_succeeded")
 
@@ -52,7 +53,7 @@ class Built:
         wanted, there = {*names, *gone}, {*names, "src/main.rs"}
 
         def is_right() -> bool:
-            built = set((self.project / "built").read_text().splitlines())
+            built = set((self.project / "built").read_text(errors="surrogateescape").split("\n"))
             return there <= built and built.isdisjoint(gone) and wanted <= self.changed()
 
         try:

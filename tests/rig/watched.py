@@ -46,7 +46,10 @@ class Watched:
         """All batches up to the one with which all of these paths have been told."""
         missing, batches = set(paths), list[FilesChanged]()
         while missing:
-            batches.append(await self.batch())
+            try:
+                batches.append(await self.batch())
+            except TimeoutError:
+                raise AssertionError(f"not told: {sorted(missing)}, after {batches}") from None
             missing -= set(batches[-1].paths)
         return batches
 

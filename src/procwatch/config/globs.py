@@ -195,8 +195,13 @@ def _gitignore(text: str) -> tuple[bool | None, re.Pattern[str] | None]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # `[[:alpha:]]` is doubtful to Python, which is not the user's concern
-        pattern = GitIgnoreSpecPattern(text)
-    return pattern.include, pattern.regex
+        regex, include = GitIgnoreSpecPattern.pattern_to_regex(text)
+        return include, None if regex is None else _compiled(regex)
+
+
+def _compiled(regex: str) -> re.Pattern[str]:
+    """As pathspec would, but that a name may hold any character: to it a newline ends one."""
+    return re.compile(regex.removesuffix("|$)") + r"|\Z)" if regex.endswith("|$)") else regex, re.DOTALL)
 
 
 # --- ignore files ----------------------------------------------------------------------------------------------------
@@ -255,7 +260,7 @@ def _grouped(lines: tuple[Line, ...]) -> tuple[tuple[bool, re.Pattern[str]], ...
             groups.append((line.negated, []))
         # What matches as a folder does not mean the file itself: that way fails.
         groups[-1][1].append(line.regex.pattern.replace(f"(?P<{_FOLDER_MARK}>/)", "(?!)"))
-    return tuple((negated, re.compile("|".join(f"(?:{one})" for one in ones))) for negated, ones in groups)
+    return tuple((negated, _compiled("|".join(f"(?:{one})" for one in ones))) for negated, ones in groups)
 
 
 def ignore_lines(text: str) -> Lines:

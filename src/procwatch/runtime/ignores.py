@@ -119,8 +119,8 @@ class IgnoreFiles:
         tops = self._tops()
         if tops is None:
             return ()
-        git = self._place.join(tops[-1], ".git")
-        return (*((top, RULE_FILES) for top in tops), (f"{git}/info", frozenset({"exclude"})))
+        git = _common_folder(_git_folder(self._place.absolute(tops[-1])))
+        return (*((top, RULE_FILES) for top in tops), (self._place.relative(f"{git}/info"), frozenset({"exclude"})))
 
     def git_folder(self) -> str | None:
         """The absolute path of the repository's own folder, where `index.lock` appears; None without a repository."""

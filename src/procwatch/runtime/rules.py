@@ -72,9 +72,13 @@ class Rules:
                 wanted |= names
         return frozenset(wanted)
 
-    def spells_out(self, folder: str) -> bool:
-        """Whether a pattern names this folder or something below it without a wildcard."""
-        return any(not pattern.negated and is_within(pattern.prefix(), folder) for pattern in self.patterns)
+    def spells_out(self, folder: str, *, is_link: bool) -> bool:
+        """Whether a pattern names this folder or something below it without a wildcard.
+
+        If it is no link, what is below a folder that a pattern names is meant, too.
+        """
+        named = [pattern.prefix() for pattern in self.patterns if not pattern.negated]
+        return any(is_within(one, folder) or (one and not is_link and is_within(folder, one)) for one in named)
 
     def _keep_up(self) -> None:
         """Drop what was decided by ignore files that have changed."""

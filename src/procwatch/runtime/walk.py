@@ -178,6 +178,9 @@ class Walk:
         absolute = self._place.absolute(path)
         try:
             status = os.stat(absolute)  # noqa: PTH116
+        except PermissionError as error:
+            self.found.denied[path] = (error.strerror or "out of reach").lower()
+            return
         except OSError:  # gone meanwhile; the event of that is still to come
             return
         if not active or not stat.S_ISDIR(status.st_mode):
@@ -203,7 +206,7 @@ class Walk:
 
     def _is_to_be_listed(self, path: str, real: str, identity: _Id, active: Sequence[Rules], *, is_link: bool) -> bool:
         """Whether this is the place of that folder, or a pattern says so."""
-        if any(rules.spells_out(path) for rules in active):
+        if any(rules.spells_out(path, is_link=is_link) for rules in active):
             return True
         if is_link and self._place.folder.startswith(real if real == "/" else f"{real}/"):
             self.found.denied[path] = "it leads to a folder that the project is in"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 
 from watchfiles._rust_notify import RustNotify, WatchfilesRustInternalError
@@ -37,19 +38,26 @@ class WatchfilesEngine:
         self._lost: str | None = None
         self._refused: str | None = None
         self._woken = threading.Event()
+        self._names: dict[str, list[str]] = {}
         self._above: dict[str, tuple[int, int]] = {}
         self._looked_s = 0.0
 
     def watch(self, folders: AbstractSet[WatchedFolder]) -> frozenset[str]:
         """Take new watches for all of them, then give back the old ones: nothing is missed in between."""
         self._above = {folder.real: folder.identity for folder in folders if folder.what == "itself"}
-        paths = frozenset(folder.real for folder in folders if folder.what != "itself")
+        names: dict[tuple[int, int], list[str]] = {}
         # Folders near the project come first: if not all can be watched, those far down are looked at.
-        able = sorted((one for one in paths if _can_watch(one)), key=lambda one: (one.count("/"), one))
+        for folder in sorted(folders, key=lambda one: (one.real.count("/"), one.real)):
+            if folder.what != "itself":
+                names.setdefault(folder.identity, []).append(folder.real)
+        able = [each[0] for each in names.values() if _can_watch(each[0])]
         notify, count = self._take_watches(able)
         self._give_back()
         self._notify = notify
-        return paths - frozenset(able[:count])
+        granted = set(able[:count])
+        # Of a folder with several names (a bind mount) it tells under one: the others are meant as well.
+        self._names = {each[0]: each for each in names.values() if len(each) > 1}
+        return frozenset(one for each in names.values() if each[0] not in granted for one in each)
 
     def wait(self, timeout_s: float | None) -> Events:
         """Block until something happened. What came while `watch` was at work comes first."""
@@ -72,7 +80,16 @@ class WatchfilesEngine:
             raise EventsLostError(str(error)) from error
         if found == "stop":
             self._woken.clear()
-        return Events() if isinstance(found, str) else Events(frozenset(path for _, path in found))
+        return Events() if isinstance(found, str) else Events(self._under_all_names(path for _, path in found))
+
+    def _under_all_names(self, paths: Iterable[str]) -> frozenset[str]:
+        if not self._names:
+            return frozenset(paths)
+        every: set[str] = set()
+        for path in paths:
+            folder, _, name = path.rpartition("/")
+            every.update(self._names.get(path, (path,)), (f"{one}/{name}" for one in self._names.get(folder, ())))
+        return frozenset(every)
 
     def why_not(self) -> str | None:
         """What the system said to the last `watch`."""
