@@ -134,3 +134,30 @@ async def body(watched: Watched) -> None:
 play(make(root, "src/**/*.rs", settings=settings), body)
 """,
     )
+
+
+@pytest.mark.parametrize("engine", ["inotify"], indirect=True)
+def test_a_file_system_that_others_may_write_to_is_looked_at_as_well(root: Path, engine: WatchEngine) -> None:
+    script = """
+from procwatch.runtime import mounts
+from procwatch.runtime.engines import Events, engine_for
+from tests.behaviour.test_watcher import Lossy
+mounts.REMOTE = frozenset({"tmpfs"})
+put(root, "src/here.rs")
+(root / "lib").mkdir()
+mount("-t", "tmpfs", "none", root / "lib")
+put(root, "lib/lost.rs")
+async def body(watched: Watched) -> None:
+    put(root, "lib/told.rs")
+    assert (await watched.batch()).paths == ("lib/told.rs",)
+    put(root, "lib/lost.rs", "as from another machine")
+    await watched.until("lib/lost.rs")
+    put(root, "lib/new/lost.rs", "as from another machine")
+    await watched.until("lib/new/lost.rs")
+    assert watched.lines == [
+        "of files on tmpfs the system tells only what is done on this machine; 1 folder is looked at every 1 s instead"
+    ], watched.lines
+    print("told")
+play(make(root, "**/*.rs", settings=settings), body, Lossy(engine_for(settings)))
+"""
+    told(root, engine, script)

@@ -71,7 +71,7 @@ class InotifyEngine:
         left = self._add([folder for folder in folders if self._watched.get(folder.real) != folder])
         if self._drop(folders) and left:  # there is room again
             left = self._add(left)
-        return frozenset(folder.real for folder in left)
+        return frozenset(folder.real for folder in left) | self._changed_from_elsewhere(folders)
 
     def wait(self, timeout_s: float | None) -> Events:
         """Block until something happened. What had vanished when it was to be watched comes first."""
@@ -132,6 +132,14 @@ class InotifyEngine:
             else:
                 self._put(folder, watch)
         return left
+
+    def _changed_from_elsewhere(self, folders: AbstractSet[WatchedFolder]) -> set[str]:
+        """Those on file systems that others may write to: what they do there has no event here."""
+        kinds = self._mounts.remote() if self._mounts is not None else {}
+        found = {folder.real: kinds[folder.identity[0]] for folder in folders if folder.identity[0] in kinds}
+        if found and self._refused is None:
+            self._refused = f"of files on {min(found.values())} the system tells only what is done on this machine"
+        return set(found)
 
     def _open(self) -> bool:
         """Have an instance; the number of those is limited too."""

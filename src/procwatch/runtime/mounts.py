@@ -1,11 +1,28 @@
-"""Tell where file systems are mounted and unmounted (Linux): a mount hides folders, and none of them has an event."""
+"""Tell where file systems are mounted and unmounted, and of what kind they are (Linux).
+
+A mount hides folders, and none of them has an event. What is mounted from elsewhere may be changed from there, and that
+has no event either.
+"""
 
 from __future__ import annotations
 
 import os
 import re
+from typing import NamedTuple
 
-_Mount = tuple[str, str]
+# Kinds of file systems (the field "type" of mountinfo) whose files others may change, unseen by this kernel: from other
+# machines, from the host of a virtual machine, or by whatever program a fuse file system stands for.
+REMOTE = frozenset({
+    "9p", "afs", "ceph", "cifs", "drvfs", "fuse", "glusterfs", "lustre", "ncpfs", "nfs", "nfs4", "orangefs", "prl_fs", "smb3",
+    "smbfs", "vboxsf", "virtiofs", "vmhgfs",
+})  # fmt: skip
+
+
+class _Mount(NamedTuple):
+    number: bytes
+    device: bytes
+    point: bytes
+    kind: str
 
 
 class Mounts:
@@ -18,18 +35,31 @@ class Mounts:
     def changed(self) -> frozenset[str]:
         """Where something was mounted or unmounted since the last call."""
         before, self._known = self._known, self._read()
-        return frozenset(point for _, point in before ^ self._known)
+        return frozenset(_unescaped(mount.point) for mount in before ^ self._known)
+
+    def remote(self) -> dict[int, str]:
+        """The devices (st_dev) whose files others may change unseen, and what kind of file system each is."""
+        found = {}
+        for mount in self._known:
+            if mount.kind in REMOTE or mount.kind.startswith("fuse."):
+                major, _, minor = mount.device.partition(b":")
+                found[os.makedev(int(major), int(minor))] = mount.kind
+        return found
 
     def close(self) -> None:
         """Give back the descriptor."""
         os.close(self.descriptor)
 
     def _read(self) -> frozenset[_Mount]:
-        """Number and folder of each: the fields 1 and 5 of proc_pid_mountinfo(5)."""
+        """See proc_pid_mountinfo(5): number, parent, device, root and folder of each, and after a dash its kind."""
         os.lseek(self.descriptor, 0, os.SEEK_SET)
         text = b"".join(iter(lambda: os.read(self.descriptor, 65_536), b""))
-        fields = [line.split(b" ", 5) for line in text.splitlines()]
-        return frozenset((os.fsdecode(each[0]), _unescaped(each[4])) for each in fields)
+        found = set[_Mount]()
+        for line in text.splitlines():
+            number, _, device, _, point, rest = line.split(b" ", 5)
+            kind = rest.partition(b" - ")[2].partition(b" ")[0]
+            found.add(_Mount(number, device, point, os.fsdecode(kind)))
+        return frozenset(found)
 
 
 def _unescaped(name: bytes) -> str:
