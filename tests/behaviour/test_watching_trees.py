@@ -126,3 +126,16 @@ def test_each_of_three_hundred_new_folders_with_a_file_is_told(root: Path, run: 
             await watched.until(f"src/{number}/b/c/file.rs")
 
     run(make(root, "src/**/*.rs"), body)
+
+
+def test_a_project_that_is_moved_away_for_a_while_goes_on_when_it_is_back(built: Built) -> None:
+    away = built.project.parent / "away"
+    for turn in ("one", "two"):
+        mark = built.live.mark()
+        built.project.rename(away)
+        built.live.wait("files_changed", after=mark)
+        away.rename(built.project)
+        write(built.project / f"src/{turn}.rs", turn)
+        built.has_seen([f"src/{turn}.rs"])
+    write(built.project / "src/main.rs", "last")
+    built.live.until(lambda: (built.project / "last").read_text() == "last", "the last content")

@@ -13,8 +13,8 @@ from typing import NamedTuple
 # Kinds of file systems (the field "type" of mountinfo) whose files others may change, unseen by this kernel: from other
 # machines, from the host of a virtual machine, or by whatever program a fuse file system stands for.
 REMOTE = frozenset({
-    "9p", "afs", "ceph", "cifs", "drvfs", "fuse", "glusterfs", "lustre", "ncpfs", "nfs", "nfs4", "orangefs", "prl_fs", "smb3",
-    "smbfs", "vboxsf", "virtiofs", "vmhgfs",
+    "9p", "afs", "ceph", "cifs", "drvfs", "fuse", "glusterfs", "lustre", "ncpfs", "nfs", "nfs4", "orangefs", "prl_fs",
+    "smb3", "smbfs", "vboxsf", "virtiofs", "vmhgfs",
 })  # fmt: skip
 
 
