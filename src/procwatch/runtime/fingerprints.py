@@ -16,9 +16,8 @@ from collections.abc import Callable, Iterable
 from io import FileIO
 from pathlib import Path
 from threading import Lock
-from typing import NewType
+from typing import NamedTuple, NewType
 
-from procwatch.frozen import frozen
 from procwatch.runtime import kept
 from procwatch.runtime.walk import COARSE_CLOCK_NS, Signature, changed_ns, marks
 from procwatch.sums import blake2b
@@ -45,8 +44,7 @@ _WORTH_KEEPING_PART = 16
 _KEEP_EVERY_S = 10.0
 
 
-@frozen
-class Content:
+class Content(NamedTuple):
     """What a file held: a digest of it, or why it could not be read."""
 
     digest: bytes

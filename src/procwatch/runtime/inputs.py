@@ -22,7 +22,7 @@ from procwatch.runtime.patterns import literal_patterns, watch_patterns
 from procwatch.runtime.places import Base
 from procwatch.runtime.rules import Rules, UnitRules, unit_rules
 from procwatch.runtime.territory import Changes, Territory
-from procwatch.runtime.walk import Found, Walk, links_to, marks, walk_start
+from procwatch.runtime.walk import Found, Walk, link_of, links_to, marks, walk_start
 from procwatch.sums import blake2b
 
 # To tell "only ignored files" from "nothing" ignored folders must be searched; after so many names we say "nothing".
@@ -317,20 +317,19 @@ def _digest(unit: UnitRules, written: str, links: Mapping[str, str], files: Mapp
         _feed(total, link, text)
     is_any_write = _counts_writes(unit)
     for path, reading in files.items():
-        seen = marks(signature_of(reading))
-        _feed(total, path, digest_of(reading), seen.link or "")
+        signature = signature_of(reading)
+        _feed(total, path, digest_of(reading), link_of(signature))
         if is_any_write:
+            seen = marks(signature)
             _feed(total, repr((seen.mtime_ns, seen.size, seen.inode)))
     return total.hexdigest()
 
 
-def _essence(reading: Reading) -> tuple[bytes, str | None]:
-    return digest_of(reading), marks(signature_of(reading)).link
+def _essence(reading: Reading) -> tuple[bytes, bytes]:
+    return digest_of(reading), link_of(signature_of(reading))
 
 
 def _feed(total: blake2b, *parts: str | bytes) -> None:
     """Add parts so that no two lists of parts give the same sum: each with its length before it."""
-    for part in parts:
-        data = part.encode("utf-8", "surrogateescape") if isinstance(part, str) else part
-        total.update(len(data).to_bytes(8, "big"))
-        total.update(data)
+    data = [part.encode("utf-8", "surrogateescape") if isinstance(part, str) else part for part in parts]
+    total.update(b"".join([piece for part in data for piece in (len(part).to_bytes(8, "big"), part)]))

@@ -99,8 +99,7 @@ class Territory:
         with self._lock:
             began_ns = time.time_ns()
             self._found = self._walk_all()
-            for path, signature in self._found.files.items():
-                self._settle(path, signature, began_ns)
+            self._unsettled = {path: None for path, one in self._found.files.items() if _is_fresh(one, began_ns)}
             self._index(Changes())
 
     def sweep(self) -> Changes:
@@ -240,7 +239,9 @@ class Territory:
             stayed += before is not None
             if before != after:
                 changes.add(path, before, after)
-            self._settle(path, after, began_ns)
+                self._settle(path, after, began_ns)
+            elif path in self._unsettled:
+                self._settle(path, after, began_ns)
         if stayed < len(old):
             for path, signature in old.items():
                 if path not in new:
@@ -263,7 +264,7 @@ class Territory:
         """Note whether the file changed so lately before a look began that a next change may look the same."""
         if _is_fresh(signature, looked_ns):
             self._unsettled[path] = held
-        elif self._unsettled:
+        else:
             self._unsettled.pop(path, None)
 
     def _index(self, changes: Changes) -> None:

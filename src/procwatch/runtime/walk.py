@@ -12,10 +12,11 @@ import os
 import stat
 import struct
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, NewType
 
 from procwatch.frozen import field, frozen, record
+from procwatch.runtime.ignores import nothing
 from procwatch.runtime.places import Base, count_ups, parent_of
 from procwatch.runtime.rules import Rules
 
@@ -58,6 +59,11 @@ def marks(signature: Signature) -> Marks:
     """What a signature is made of."""
     numbers: tuple[int, int, int, int, int] = _MARKS.unpack_from(signature)
     return Marks(*numbers, link=os.fsdecode(signature[_MARKS.size :]) or None)
+
+
+def link_of(signature: Signature) -> bytes:
+    """Where the name points, if it is a symbolic link; else nothing."""
+    return signature[_MARKS.size :]
 
 
 def changed_ns(signature: Signature) -> int:
@@ -202,20 +208,28 @@ class Walk:
         prefix = path + "/" if path else ""
         self.found.seen += len(listing)
         files, links, folders = self.found.files, [], []
-        tests = [] if self._only_folders else [rules.reads_in(path) for rules in active]
+        reads = self._reads_in(path, active)
         for entry in listing:
+            name = entry.name
             if entry.is_symlink():
-                links.append(entry.name)
+                links.append(name)
             elif entry.is_dir(follow_symlinks=False):
-                folders.append(entry.name)
-            elif any([reads(entry.name) for reads in tests]):  # noqa: C419 - a list takes half as long
+                folders.append(name)
+            elif reads(name):
                 try:
-                    files[prefix + entry.name] = _signature(entry.stat(follow_symlinks=False))
+                    files[prefix + name] = _signature(entry.stat(follow_symlinks=False))
                 except OSError:  # gone meanwhile
                     continue
         for name in sorted(links, reverse=True):
             self._take_link(self._place.join(path, name), active)
         self._todo += [self._place.join(path, name) for name in sorted(folders, reverse=True)]
+
+    def _reads_in(self, folder: str, active: Sequence[Rules]) -> Callable[[str], object]:
+        """Whether any of the rules takes in a file, by its name in `folder`."""
+        if self._only_folders:
+            return nothing
+        tests = [rules.reads_in(folder) for rules in active]
+        return tests[0] if len(tests) == 1 else lambda name: any([test(name) for test in tests])  # noqa: C419 - faster
 
     def _take_name(self, path: str, active: Sequence[Rules]) -> None:
         """Something in a folder of which only a few names count."""
