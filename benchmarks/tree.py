@@ -45,7 +45,7 @@ _SAVE_S = 30.0
 # Between a save's build and the next save, and before idling: the look at everything that follows comes in it.
 _SETTLE_S = 2.0
 _QUICK_SETTLE_S = 0.2
-# In a tree of 100,000 files procwatch's look at all of them takes a second, and comes so late that it takes 5 % at most.
+# In a tree of 100,000 files procwatch looks once more at all of them, for a second, and so late that this is 5 %.
 _REST_S = 30.0
 _ASK_EVERY_S = 0.001
 
