@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import control, ends, idle, proxy, saves, startup, switching, throughput
+from benchmarks import control, ends, idle, proxy, saves, startup, switching, throughput, tree
 from benchmarks.beacon import make_beacon
 from benchmarks.figures import Result, Row, as_data, render, table
 from benchmarks.peers import PEERS, Peer
@@ -22,6 +22,7 @@ from benchmarks.settings import QUICK, Bench, Settings, machine
 SUBJECTS: dict[str, Callable[[Bench], Result]] = {
     "saves": saves.measure, "startup": startup.measure, "idle": idle.measure, "throughput": throughput.measure,
     "ends": ends.measure, "control": control.measure, "switching": switching.measure, "proxy": proxy.measure,
+    "tree": tree.measure,
 }  # fmt: skip
 
 
@@ -93,7 +94,7 @@ def _measure(name: str, bench: Bench, missing: tuple[Peer, ...]) -> Result:
 
 def takes_part(peer: Peer, name: str) -> bool:
     """Whether a subject knows how to use the tool."""
-    return bool({"saves": peer.watch, "control": peer.control, "proxy": False}.get(name, peer.run))
+    return bool({"saves": peer.watch, "tree": peer.watch, "control": peer.control, "proxy": False}.get(name, peer.run))
 
 
 def _end(number: int, _frame: object) -> None:

@@ -177,6 +177,8 @@ async def _watch(start: _Start, configuration: Configuration, inputs: Inputs, en
     try:
         if start.is_watched:
             await configuration.arm(console.report)
+        # All that there is now stays: a search through it would take longer than the loop may stand still.
+        gc.freeze()
         engine.tell(msg.Begun())
         await configuration.keep()
         for warning in await asyncio.to_thread(inputs.warnings, start.chosen):

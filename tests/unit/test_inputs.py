@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import stat
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 
 from procwatch.core.model import Build, Project, Service, WatchSettings
 from procwatch.errors import ProcwatchError
+from procwatch.runtime import walk
 from procwatch.runtime.engines import Events
 from procwatch.runtime.fingerprints import Reading, signature_of
 from procwatch.runtime.inputs import Inputs
@@ -179,6 +182,53 @@ def test_a_name_that_is_not_utf8_is_read_like_any_other(root: Path) -> None:
 def test_an_unknown_pattern_syntax_names_the_unit(root: Path) -> None:
     with pytest.raises(ProcwatchError, match=r'^build.api: pattern "\[z-a\]" must be a path, or a pattern in'):
         Inputs(project(root, build("[z-a]")))
+
+
+def test_an_ignored_folder_is_neither_listed_nor_watched(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(40):
+        put(root, f"node_modules/{number}/deep/a.js")
+    put(root, "src/a.js")
+    put(root, "src/target/b.js")
+    put(root, ".gitignore", "node_modules/\ntarget\n")
+    listed: list[str] = []
+    real = os.scandir
+
+    def counted(path: str) -> Iterator[os.DirEntry[str]]:
+        listed.append(os.path.relpath(path, root))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", counted)
+    inputs = Inputs(project(root, build("**", name="build.a"), build("src/**", name="build.b")))
+    for look in (inputs.find_folders, inputs.learn, lambda: inputs.check("build.a")):
+        listed.clear()
+        look()
+        assert sorted(listed) == [".", "src"]
+    assert {os.path.relpath(folder.real, root) for folder in inputs.folders()} & {"node_modules", "src/target"} == set()
+    assert len([folder for folder in inputs.folders() if is_below(folder.real, root)]) == 2
+
+
+def is_below(folder: str, root: Path) -> bool:
+    return Path(folder).is_relative_to(root)
+
+
+def test_finding_folders_looks_at_no_file(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(root, "src/deep/a.rs")
+    put(root, "src/b.rs")
+    asked: list[os.stat_result] = []
+    real = walk.signature
+
+    def counted(found: os.stat_result, link: str = "") -> walk.Signature:
+        if stat.S_ISREG(found.st_mode):
+            asked.append(found)
+        return real(found, link)
+
+    monkeypatch.setattr(walk, "signature", counted)
+    inputs = Inputs(project(root, build("src/**")))
+    inputs.find_folders()
+    assert asked == []
+    assert {Path(folder.real).name for folder in inputs.folders()} >= {"src", "deep"}
+    inputs.learn()
+    assert len(asked) == 2
 
 
 # --- links -----------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -225,42 +225,43 @@ class Line:
         return found.end() == len(path) + 1 or self.regex.pattern == f"(?P<{_FOLDER_MARK}>/)"
 
 
+# Gives something if it finds something.
+Search = Callable[[str], object]
+
+
 class Lines:
-    """The lines of one ignore file: the last that matches decides. Of a file, those of a kind are asked at once."""
+    """The lines of one ignore file, of which the last that matches decides."""
 
     def __init__(self, lines: Iterable[Line] = ()) -> None:
         self._lines = tuple(lines)
-        self._groups: tuple[tuple[bool, re.Pattern[str]], ...] | None = None
+        self._searches: tuple[tuple[Search, bool], ...] | None = None
 
     def __bool__(self) -> bool:
         return bool(self._lines)
 
-    def of_file(self, path: str) -> bool | None:
-        """Whether a file is left out, seen from the ignore file's folder; None: nothing is said of it."""
-        if self._groups is None:
-            self._groups = _grouped(self._lines)
-        for negated, regex in self._groups:
-            if regex.search(path):
-                return not negated
-        return None
+    def searches(self) -> tuple[tuple[Search, bool], ...]:
+        """For paths of files, seen from the ignore file's folder: the first that finds something says this of it."""
+        if self._searches is None:
+            self._searches = _grouped(self._lines)
+        return self._searches
 
     def of_folder(self, path: str) -> bool | None:
-        """The same for a folder."""
+        """Whether a folder is left out; None: nothing is said of it."""
         for line in reversed(self._lines):
             if line.matches(path, is_dir=True):
                 return not line.negated
         return None
 
 
-def _grouped(lines: tuple[Line, ...]) -> tuple[tuple[bool, re.Pattern[str]], ...]:
-    """Lines that follow one another and are of a kind, put together: for files, and the last ones first."""
+def _grouped(lines: tuple[Line, ...]) -> tuple[tuple[Search, bool], ...]:
+    """Lines that follow one another and are of a kind, put together, the last ones first."""
     groups: list[tuple[bool, list[str]]] = []
     for line in reversed(lines):
         if not groups or groups[-1][0] != line.negated:
             groups.append((line.negated, []))
         # What matches as a folder does not mean the file itself: that way fails.
         groups[-1][1].append(line.regex.pattern.replace(f"(?P<{_FOLDER_MARK}>/)", "(?!)"))
-    return tuple((negated, _compiled("|".join(f"(?:{one})" for one in ones))) for negated, ones in groups)
+    return tuple((_compiled("|".join(f"(?:{one})" for one in ones)).search, not negated) for negated, ones in groups)
 
 
 def ignore_lines(text: str) -> Lines:

@@ -16,11 +16,10 @@ from collections.abc import Callable, Iterable
 from io import FileIO
 from pathlib import Path
 from threading import Lock
-from typing import NewType
+from typing import NamedTuple, NewType
 
-from procwatch.frozen import frozen
 from procwatch.runtime import kept
-from procwatch.runtime.walk import COARSE_CLOCK_NS, Signature, changed_ns, marks
+from procwatch.runtime.walk import COARSE_CLOCK_NS, Signature, marks
 from procwatch.sums import blake2b
 
 # What is read of a file at once.
@@ -32,6 +31,8 @@ _DIGEST_BYTES = 16
 # reason as that.
 Reading = NewType("Reading", bytes)
 _HEAD = struct.Struct(f"<{_DIGEST_BYTES}sqI")
+# Behind the digest, up to the times with which the signature begins.
+_TIMES = struct.Struct("<qIqq")
 
 # What is kept was read at least so long after the last change: the coarsest file system, FAT, knows even seconds only.
 _COARSEST_CLOCK_NS = 2_100_000_000
@@ -45,8 +46,7 @@ _WORTH_KEEPING_PART = 16
 _KEEP_EVERY_S = 10.0
 
 
-@frozen
-class Content:
+class Content(NamedTuple):
     """What a file held: a digest of it, or why it could not be read."""
 
     digest: bytes
@@ -144,13 +144,13 @@ class Fingerprints:
 
 def _is_good(reading: Reading, event: int) -> bool:
     """Whether a file that looks as it did holds what it did."""
-    _, read_ns, then = _HEAD.unpack_from(reading)
-    return bool(then == event and changed_ns(signature_of(reading)) < read_ns - COARSE_CLOCK_NS)
+    read_ns, then, mtime_ns, ctime_ns = _TIMES.unpack_from(reading, _DIGEST_BYTES)
+    return bool(then == event and max(mtime_ns, ctime_ns) < read_ns - COARSE_CLOCK_NS)
 
 
 def _is_worth_keeping(reading: Reading) -> bool:
-    _, read_ns, _ = _HEAD.unpack_from(reading)
-    return bool(changed_ns(signature_of(reading)) < read_ns - _COARSEST_CLOCK_NS)
+    read_ns, _, mtime_ns, ctime_ns = _TIMES.unpack_from(reading, _DIGEST_BYTES)
+    return bool(max(mtime_ns, ctime_ns) < read_ns - _COARSEST_CLOCK_NS)
 
 
 def _bare(reading: Reading) -> bytes:

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from threading import RLock
 
-from procwatch.config.globs import Lines, ignore_lines
+from procwatch.config.globs import Lines, Search, ignore_lines
 from procwatch.frozen import frozen
 from procwatch.runtime.places import Base, is_ancestor, is_outside, parent_of
 
@@ -29,14 +29,16 @@ BUILT_IN = (
 # A change of one of these names may change what is watched.
 RULE_FILES = frozenset({".gitignore", ".ignore", ".git"})
 
-# More remembered verdicts than this are dropped at once: they must not grow with every file that ever was.
-_MAX_REMEMBERED = 200_000
+# More verdicts on folders than this are forgotten at once: they must not grow with every folder that ever was.
+_MAX_REMEMBERED = 100_000
+_Known = dict[tuple[str, str | None], bool]
 
 _NO_LINES = Lines()
 
 _Seen = tuple[int, int, int] | None
-_IsIgnored = Callable[[str], bool]
-_Verdict = Callable[[str, bool], bool]
+# Of a file by its name: true in the sense of Python or not.
+Test = Callable[[str], object]
+_Verdict = Callable[[str], bool]
 
 
 @cache
@@ -65,35 +67,43 @@ class IgnoreFiles:
         self.epoch = 0
         self._forget()
 
-    def ignores(self, path: str, *, is_dir: bool, above: str | None = None) -> bool:
-        """Whether the rule files leave out `path`."""
-        return self._enabled and _any_up(path, is_dir, above, self._by_files)
+    def ignores(self, folder: str, above: str | None = None) -> bool:
+        """Whether the rule files leave out a folder, or one that it is in."""
+        return self._enabled and _any_up(folder, above, self._by_files, self._known_by_files)
 
-    def ignores_in(self, folder: str, above: str | None = None) -> _IsIgnored:
-        """The same for files, by their names in `folder`; as long as `epoch` is the same."""
+    def ignores_in(self, folder: str, above: str | None = None) -> Test:
+        """Whether they leave out a file in `folder`, by its name; as long as `epoch` is the same."""
         if not self._enabled:
-            return _nothing
-        if self.ignores(folder, is_dir=True, above=above):
+            return nothing
+        if self.ignores(folder, above):
             return _everything
         with self._lock:
             layers = _in_order(self._stack(folder))
         if not layers:
-            return _nothing
-        seen = [(f"{inner}/" if (inner := self._place.below(folder, top)) else "", lines) for top, lines in layers]
+            return nothing
+        searches: list[tuple[str, Search, bool]] = []
+        for top, lines in layers:
+            inner = self._place.below(folder, top)
+            searches += [(f"{inner}/" if inner else "", search, verdict) for search, verdict in lines.searches()]
 
         def is_ignored(name: str) -> bool:
-            verdicts = (lines.of_file(prefix + name) for prefix, lines in seen)
-            return next((verdict for verdict in verdicts if verdict is not None), False)
+            for prefix, search, verdict in searches:
+                if search(prefix + name):
+                    return verdict
+            return False
 
         return is_ignored
 
-    def is_built_in(self, path: str, *, is_dir: bool, above: str | None = None) -> bool:
-        """Whether the built-in list leaves out `path`."""
-        return _any_up(path, is_dir, above, self._by_list)
+    def is_built_in(self, folder: str, above: str | None = None) -> bool:
+        """Whether the built-in list leaves out a folder, or one that it is in."""
+        return _any_up(folder, above, _by_list, self._known_by_list)
 
-    def built_in_in(self, folder: str, above: str | None = None) -> _IsIgnored:
-        """The same for files, by their names in `folder`."""
-        return _everything if self.is_built_in(folder, is_dir=True, above=above) else _is_built_in_name
+    def built_in_in(self, folder: str, above: str | None = None) -> Test:
+        """Whether it leaves out a file in `folder`, by its name."""
+        if self.is_built_in(folder, above):
+            return _everything
+        ((search, _),) = _built_in().searches()  # there is no `!` in it
+        return search
 
     def refresh(self, folders: Iterable[str] = ("",)) -> bool:
         """Look whether a rule file that was read, or was missing, has changed; if so, forget all. `epoch` counts it.
@@ -141,32 +151,15 @@ class IgnoreFiles:
         self.epoch += 1
         self._seen: dict[str, _Seen] = {}
         self._stacks: dict[str, tuple[_Layer, ...]] = {}
-        self._known_by_files: dict[tuple[str, bool], bool] = {}
-        self._known_by_list: dict[tuple[str, bool], bool] = {}
+        self._known_by_files: _Known = {}
+        self._known_by_list: _Known = {}
 
-    def _by_list(self, path: str, is_dir: bool) -> bool:
-        key = (path, is_dir)
-        known = self._known_by_list.get(key)
-        if known is None:
-            name = path.rpartition("/")[2]
-            known = _built_in().of_folder(name) is True if is_dir else _is_built_in_name(name)
-            _remember(self._known_by_list, key, known)
-        return known
-
-    def _by_files(self, path: str, is_dir: bool) -> bool:
-        key = (path, is_dir)
-        known = self._known_by_files.get(key)
-        if known is None:
-            with self._lock:
-                known = self._decide(self._stack(parent_of(path)), path, is_dir)
-                _remember(self._known_by_files, key, known)
-        return known
-
-    def _decide(self, layers: tuple[_Layer, ...], path: str, is_dir: bool) -> bool:
+    def _by_files(self, folder: str) -> bool:
         """What the last line that matches says, in the file that counts most."""
-        for folder, lines in _in_order(layers):
-            seen = self._place.below(path, folder)
-            verdict = lines.of_folder(seen) if is_dir else lines.of_file(seen)
+        with self._lock:
+            layers = _in_order(self._stack(parent_of(folder)))
+        for top, lines in layers:
+            verdict = lines.of_folder(self._place.below(folder, top))
             if verdict is not None:
                 return verdict
         return False
@@ -223,7 +216,8 @@ def _in_order(layers: Sequence[_Layer]) -> list[tuple[str, Lines]]:
     return [(folder, lines) for folder, lines in every if lines]
 
 
-def _nothing(_name: str) -> bool:
+def nothing(_name: str) -> bool:
+    """Of no file."""
     return False
 
 
@@ -231,23 +225,21 @@ def _everything(_name: str) -> bool:
     return True
 
 
-def _is_built_in_name(name: str) -> bool:
-    return _built_in().of_file(name) is True
+def _by_list(folder: str) -> bool:
+    return _built_in().of_folder(folder.rpartition("/")[2]) is True
 
 
-def _any_up(path: str, is_dir: bool, above: str | None, verdict: _Verdict) -> bool:
-    """Whether `path` or a folder that it is in is left out, not counting `above` and the folders that it is in."""
-    while path and not is_ancestor(path) and path != above:
-        if verdict(path, is_dir):
-            return True
-        path, is_dir = parent_of(path), True
-    return False
-
-
-def _remember(known: dict[tuple[str, bool], bool], key: tuple[str, bool], verdict: bool) -> None:
-    if len(known) >= _MAX_REMEMBERED:
-        known.clear()
-    known[key] = verdict
+def _any_up(folder: str, above: str | None, verdict: _Verdict, known: _Known) -> bool:
+    """Whether a folder or one that it is in is left out, not counting `above` and the folders that it is in."""
+    if not folder or is_ancestor(folder) or folder == above:
+        return False
+    found = known.get((folder, above))
+    if found is None:
+        found = _any_up(parent_of(folder), above, verdict, known) or verdict(folder)
+        if len(known) >= _MAX_REMEMBERED:
+            known.clear()
+        known[folder, above] = found
+    return found
 
 
 def _look(path: str) -> _Seen:

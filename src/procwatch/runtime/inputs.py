@@ -1,13 +1,15 @@
 """Answer what units read: who is meant by a changed path, what the content of a unit's inputs is, what to watch.
 
 Rule 1: every method may be called from any thread, and may take as long as the disk does.
-Rule 2: `check` trusts no event: it looks at each file, and is therefore also the net under lost events.
+Rule 2: `check` without news trusts no event: it looks at each file, and is therefore also the net under lost events.
 Rule 3: `look` and `sweep` alone move what is known for events; `check` has its own memory of each unit.
 """
 
 from __future__ import annotations
 
 import os
+import stat
+import struct
 from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
@@ -22,8 +24,16 @@ from procwatch.runtime.patterns import literal_patterns, watch_patterns
 from procwatch.runtime.places import Base
 from procwatch.runtime.rules import Rules, UnitRules, unit_rules
 from procwatch.runtime.territory import Changes, Territory
-from procwatch.runtime.walk import Found, Walk, links_to, marks, walk_start
+from procwatch.runtime.walk import Found, Walk, link_of, links_to, marks, sign, walk_start
 from procwatch.sums import blake2b
+
+# Of a path and a link, before both: so no two files weigh the same.
+_LENGTHS = struct.Struct("<II")
+_WEIGHT_BYTES = 32
+_WEIGHTS = 1 << (8 * _WEIGHT_BYTES)
+
+# A save concerns few files: one, and what an editor writes beside it. More are a burst, which is looked at as a whole.
+_FEW = 16
 
 # To tell "only ignored files" from "nothing" ignored folders must be searched; after so many names we say "nothing".
 _MAX_SEARCHED = 20_000
@@ -68,6 +78,8 @@ class Seen:
 class _Memory:
     """What the last check of a unit has come to. `definition` and `links` are part of the digest, besides the files.
 
+    `weight`: that of all files together. `epoch`: of the ignore files by which they were found.
+
     Of a file its content counts, and what shows that it was written; not its events: one that comes late tells of a
     write that has been seen.
     """
@@ -75,6 +87,8 @@ class _Memory:
     files: Mapping[str, Reading]
     definition: str
     links: Mapping[str, str]
+    weight: int
+    epoch: int
     digest: str
 
 
@@ -98,6 +112,9 @@ class Inputs:
         self._fingerprints = Fingerprints(self._place.absolute, kept)
         self._locks = {name: Lock() for name in self._units}
         self._memories: dict[str, _Memory] = {}
+        # Of each build that has been checked: the paths that have had events since.
+        self._news: dict[str, set[str]] = {}
+        self._news_lock = Lock()
         self._unreadable: dict[str, None] = {}
         self._told: set[str] = set()
 
@@ -178,6 +195,7 @@ class Inputs:
                 touched.setdefault(name, []).append(path)
             for name in meant:
                 readers.setdefault(name, []).append(path)
+                self._note_news(name, path)
             if self._definitions.reads(path):
                 definitions.add(path)
             if meant or served or path in definitions:
@@ -193,29 +211,69 @@ class Inputs:
     def check_all(self, names: Iterable[str]) -> list[Checked]:
         """The same for several; what some of them read in common is looked for once."""
         walks: dict[tuple[Rules, ...], Found] = {}
-        return [self._check(name, walks) for name in names]
+        with self._news_lock:
+            news = {name: self._news.get(name, set()) for name in names}
+            self._news |= {name: set() for name in news if self._can_be_quick(name)}
+        return [self._check(name, news[name], walks) for name in news]
 
-    def _check(self, name: str, walks: dict[tuple[Rules, ...], Found]) -> Checked:
+    def _check(self, name: str, news: set[str], walks: dict[tuple[Rules, ...], Found]) -> Checked:
         with self._locks[name]:
-            unit = self._units[name]
-            rules = _content_rules(unit)
-            if rules not in walks:
-                self._ignores.refresh()
-                walks[rules] = self._walk(rules)
-            found = walks[rules]
-            files = self._read(name, found)
-            before = self._memories.get(name)
-            changed, touched = _difference(before.files, files) if before else (set[str](), False)
-            written, links = definition(self.project, unit.unit), _links(found)
-            is_same = before and (before.definition, before.links) == (written, links) and not changed
-            if before and is_same and not (touched and _counts_writes(unit)):
-                digest = before.digest
-            else:
-                digest = _digest(unit, written, links, files)
-            self._memories[name] = _Memory(files, written, links, digest)
-            self._fingerprints.forget(path for path in changed if path not in files)
+            checked = self._check_news(name, news) or self._check_files(name, walks)
         self._fingerprints.keep()
+        return checked
+
+    def _check_files(self, name: str, walks: dict[tuple[Rules, ...], Found]) -> Checked:
+        unit = self._units[name]
+        rules = _content_rules(unit)
+        if rules not in walks:
+            self._ignores.refresh()
+            walks[rules] = self._walk(rules)
+        found, epoch = walks[rules], self._ignores.epoch
+        files = self._read(name, found)
+        before = self._memories.get(name)
+        changed, touched = _difference(before.files, files) if before else (set[str](), False)
+        written, links = definition(self.project, unit.unit), _links(found)
+        if before is not None and not changed and not (touched and _counts_writes(unit)):
+            weight = before.weight
+        else:
+            weight = _weight(unit, files)
+        digest = _digest(written, links, weight)
+        self._memories[name] = _Memory(files, written, links, weight, epoch, digest)
+        self._fingerprints.forget(path for path in changed if path not in files)
         return Checked(digest, tuple(sorted(changed)), touched)
+
+    def _check_news(self, name: str, news: set[str]) -> Checked | None:
+        """Look only at the files that have had events, if they are known ones, a few, and one has another content.
+
+        That is the usual save, for which nobody should wait until 100,000 files have been looked at. Whether there was
+        more is seen when the run has ended: before its outcome counts all files are looked at.
+        """
+        unit, before = self._units[name], self._memories.get(name)
+        if not 0 < len(news) <= _FEW or before is None or before.links or before.epoch != self._ignores.epoch:
+            return None
+        found = {path: sign(self._place.absolute(path)) for path in sorted(news)}
+        there = {path: one for path, one in found.items() if one is not None and not stat.S_ISDIR(marks(one).mode)}
+        if there.keys() != found.keys() & before.files.keys():  # files have come, or gone
+            return None
+        now = self._read(name, Found(there))
+        then = {path: before.files[path] for path in now}
+        changed, touched = _difference(then, now)
+        if not changed:
+            return None
+        weight = (before.weight - _weight(unit, then) + _weight(unit, now)) % _WEIGHTS
+        digest = _digest(before.definition, {}, weight)
+        self._memories[name] = _Memory({**before.files, **now}, before.definition, {}, weight, before.epoch, digest)
+        return Checked(digest, tuple(sorted(changed)), touched)
+
+    def _can_be_quick(self, name: str) -> bool:
+        """Whether events tell of all that a unit reads: what another build has just made may be told of too late."""
+        unit = self._units[name].unit
+        return isinstance(unit, Build) and not unit.build_needs
+
+    def _note_news(self, name: str, path: str) -> None:
+        with self._news_lock:
+            if (news := self._news.get(name)) is not None and len(news) <= _FEW:
+                news.add(path)
 
     def _walk(self, rules: Sequence[Rules], limit: int = 0) -> Found:
         used = [one for one in rules if one.patterns]
@@ -310,27 +368,34 @@ def _difference(before: Mapping[str, Reading], after: Mapping[str, Reading]) -> 
     return changed.union(gone), touched or bool(gone)
 
 
-def _digest(unit: UnitRules, written: str, links: Mapping[str, str], files: Mapping[str, Reading]) -> str:
+def _digest(written: str, links: Mapping[str, str], weight: int) -> str:
     total = blake2b(digest_size=16)
     _feed(total, written)
     for link, text in links.items():
         _feed(total, link, text)
-    is_any_write = _counts_writes(unit)
-    for path, reading in files.items():
-        seen = marks(signature_of(reading))
-        _feed(total, path, digest_of(reading), seen.link or "")
-        if is_any_write:
-            _feed(total, repr((seen.mtime_ns, seen.size, seen.inode)))
+    _feed(total, weight.to_bytes(_WEIGHT_BYTES, "big"))
     return total.hexdigest()
 
 
-def _essence(reading: Reading) -> tuple[bytes, str | None]:
-    return digest_of(reading), marks(signature_of(reading)).link
+def _weight(unit: UnitRules, files: Mapping[str, Reading]) -> int:
+    """Of all files together: added up, so that it is known at once when one of them is another."""
+    weight, counts_writes = 0, _counts_writes(unit)
+    for path, reading in files.items():
+        signature = signature_of(reading)
+        name, target = path.encode("utf-8", "surrogateescape"), link_of(signature)
+        piece = _LENGTHS.pack(len(name), len(target)) + name + target + digest_of(reading)
+        if counts_writes:
+            seen = marks(signature)
+            piece += repr((seen.mtime_ns, seen.size, seen.inode)).encode()
+        weight += int.from_bytes(blake2b(piece, digest_size=_WEIGHT_BYTES).digest(), "big")
+    return weight % _WEIGHTS
+
+
+def _essence(reading: Reading) -> tuple[bytes, bytes]:
+    return digest_of(reading), link_of(signature_of(reading))
 
 
 def _feed(total: blake2b, *parts: str | bytes) -> None:
     """Add parts so that no two lists of parts give the same sum: each with its length before it."""
-    for part in parts:
-        data = part.encode("utf-8", "surrogateescape") if isinstance(part, str) else part
-        total.update(len(data).to_bytes(8, "big"))
-        total.update(data)
+    data = [part.encode("utf-8", "surrogateescape") if isinstance(part, str) else part for part in parts]
+    total.update(b"".join([piece for part in data for piece in (len(part).to_bytes(8, "big"), part)]))

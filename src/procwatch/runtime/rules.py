@@ -15,7 +15,7 @@ from functools import cache
 from procwatch.core.model import Build, Project, Service
 from procwatch.errors import ProcwatchError
 from procwatch.frozen import frozen
-from procwatch.runtime.ignores import IgnoreFiles
+from procwatch.runtime.ignores import IgnoreFiles, Test, nothing
 from procwatch.runtime.patterns import Pattern, ignore_patterns, literal_patterns, watch_patterns
 from procwatch.runtime.places import Base, is_ancestor, is_within
 
@@ -92,9 +92,11 @@ class Rules:
         for pattern in fixed:
             is_in = not pattern.negated
             literal = _deeper(literal, pattern.literal) if is_in else None
+        if not open_ones and not is_in:
+            return nothing
         leaves_out = self._leaves_out_in(folder, literal)
         if not open_ones:
-            return (lambda name: not leaves_out(name)) if is_in else (lambda _name: False)
+            return lambda name: not leaves_out(name)
         prefix = f"{folder}/" if folder else ""
 
         def counts(name: str) -> bool:
@@ -111,17 +113,19 @@ class Rules:
 
         return counts
 
-    def _leaves_out_in(self, folder: str, literal: str | None, *, is_itself: bool = False) -> _Counts:
+    def _leaves_out_in(self, folder: str, literal: str | None, *, is_itself: bool = False) -> Test:
         """Whether files in `folder` are ignored, by their names; `is_itself`: the only one meant is named in full."""
         if self._ignored is None:
-            return _nothing
-        by_list = _nothing if is_itself else self._files.built_in_in(folder, literal)
-        by_files = _nothing if is_itself else self._files.ignores_in(folder, literal)
+            return nothing
+        by_list = nothing if is_itself else self._files.built_in_in(folder, literal)
+        by_files = nothing if is_itself else self._files.ignores_in(folder, literal)
         fixed, open_ones = _split(self._ignored, folder)
         known = not fixed[-1].negated if fixed else None
+        if not open_ones and known is None:
+            return lambda name: by_list(name) or by_files(name)
         prefix = f"{folder}/" if folder else ""
 
-        def leaves_out(name: str) -> bool:
+        def leaves_out(name: str) -> object:
             verdict = known
             for pattern in open_ones:
                 if pattern.matches(prefix + name):
@@ -146,7 +150,7 @@ class Rules:
         """Whether everything below `folder` is ignored."""
         if self._ignored is None:
             return False
-        if self._files.is_built_in(folder, is_dir=True, above=literal):
+        if self._files.is_built_in(folder, literal):
             return True
         verdict, may_return = None, False
         for pattern in self._ignored:
@@ -156,7 +160,7 @@ class Rules:
                 may_return = True
         if may_return:
             return False
-        return self._files.ignores(folder, is_dir=True, above=literal) if verdict is None else verdict
+        return self._files.ignores(folder, literal) if verdict is None else verdict
 
 
 def _split(patterns: tuple[Pattern, ...], folder: str) -> tuple[tuple[Pattern, ...], tuple[Pattern, ...]]:
@@ -174,10 +178,6 @@ def _matches_all_in(pattern: Pattern, folder: str) -> bool:
     if pattern.literal is not None:
         return is_within(folder, pattern.literal)
     return pattern.matches(folder, is_dir=True)
-
-
-def _nothing(_name: str) -> bool:
-    return False
 
 
 def _deeper(one: str | None, other: str | None) -> str | None:

@@ -98,8 +98,7 @@ class Territory:
         with self._lock:
             began_ns = time.time_ns()
             self._found = self._walk_all()
-            fresh = [path for path, one in self._found.files.items() if _is_fresh(one, began_ns)]
-            self._unsettled = dict.fromkeys(fresh)
+            self._unsettled = {path: None for path, one in self._found.files.items() if _is_fresh(one, began_ns)}
             self._index(Changes())
 
     def sweep(self) -> Changes:
@@ -230,11 +229,9 @@ class Territory:
         for path, after in new.items():
             before = old.get(path)
             stayed += before is not None
-            is_fresh = _is_fresh(after, began_ns)
-            if is_fresh or path in self._unsettled:
-                is_same = self._is_the_same(path, before, after, is_fresh=is_fresh, is_asked=path in asked)
-            else:
-                is_same = before == after
+            is_same = before == after
+            if not is_same or path in self._unsettled:
+                is_same = self._is_the_same(path, before, after, began_ns, is_asked=path in asked)
             if not is_same:
                 changes.add(path, before, after, writing=asked.get(path, False))
             elif asked.get(path):
@@ -248,12 +245,12 @@ class Territory:
                     changes.add(path, signature, None)
 
     def _is_the_same(
-        self, path: str, before: Signature | None, after: Signature, *, is_fresh: bool, is_asked: bool
+        self, path: str, before: Signature | None, after: Signature, began_ns: int, *, is_asked: bool
     ) -> bool:
         """Whether a file is what it was. Changed so shortly before a look, it may have been written since unseen."""
-        held = self._peek(path, after)
-        is_same = before == after
-        if is_same and path in self._unsettled:
+        is_same, is_fresh = before == after, _is_fresh(after, began_ns)
+        held = self._peek(path, after) if is_fresh or is_same else None
+        if is_same:
             known = self._unsettled[path]
             is_same = known == held if known is not None else not is_asked
         if is_fresh:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, NewType
 
 from procwatch.frozen import field, frozen, record
+from procwatch.runtime.ignores import nothing
 from procwatch.runtime.places import Base, count_ups, parent_of
 from procwatch.runtime.rules import Rules
 
@@ -61,6 +62,11 @@ def marks(signature: Signature) -> Marks:
     return Marks(*numbers, link=os.fsdecode(signature[_MARKS.size :]) or None)
 
 
+def link_of(signature: Signature) -> bytes:
+    """Where the name points, if it is a symbolic link; else nothing."""
+    return signature[_MARKS.size :]
+
+
 def changed_ns(signature: Signature) -> int:
     """When the file was last changed, in content or otherwise, as far as its times tell."""
     times: tuple[int, int] = _TIMES.unpack_from(signature)
@@ -93,6 +99,21 @@ class Found:
     shared: dict[str, _Id] = field(default_factory=dict)
     denied: dict[str, str] = field(default_factory=dict)
     seen: int = 0
+
+
+def sign(absolute: str) -> Signature | None:
+    """The signature of a file, through links; None if nothing is there. A link to nothing has its own."""
+    try:
+        own = os.lstat(absolute)
+        if not stat.S_ISLNK(own.st_mode):
+            return signature(own)
+        text = os.readlink(absolute)  # noqa: PTH115 - text as it stands
+        try:
+            return signature(os.stat(absolute), text)  # noqa: PTH116
+        except OSError:  # it leads to nothing, or in circles: the link itself is all there is
+            return signature(own, text)
+    except OSError:  # not there, or not any more
+        return None
 
 
 def identify(absolute: str) -> tuple[int, int] | None:
@@ -233,23 +254,31 @@ class Walk:
         """Take in the files, and see to folders and links later, in the order of their names."""
         prefix = path + "/" if path else ""
         files, links, folders = self.found.files, [], []
-        tests = [] if self._only_folders else [rules.reads_in(path) for rules in active]
+        reads = self._reads_in(path, active)
         for entry in listing:
+            name = entry.name
             if entry.is_symlink():
-                links.append(entry.name)
+                links.append(name)
             elif entry.is_dir(follow_symlinks=False):
-                folders.append(entry.name)
-            elif any([reads(entry.name) for reads in tests]):  # noqa: C419 - a list takes half as long
+                folders.append(name)
+            elif reads(name):
                 try:
                     status = entry.stat(follow_symlinks=False)
                 except FileNotFoundError:  # gone meanwhile
                     continue
-                files[prefix + entry.name] = signature(status)
+                files[prefix + name] = signature(status)
                 if status.st_nlink > 1:
-                    self._note_shared(prefix + entry.name, status)
+                    self._note_shared(prefix + name, status)
         for name in sorted(links):
             self._take_link(self._place.join(path, name), active)
         self._todo += [self._place.join(path, name) for name in sorted(folders, reverse=True)]
+
+    def _reads_in(self, folder: str, active: Sequence[Rules]) -> Callable[[str], object]:
+        """Whether any of the rules takes in a file, by its name in `folder`."""
+        if self._only_folders:
+            return nothing
+        tests = [rules.reads_in(folder) for rules in active]
+        return tests[0] if len(tests) == 1 else lambda name: any([test(name) for test in tests])  # noqa: C419 - faster
 
     def _take_name(self, path: str, active: Sequence[Rules]) -> None:
         """Something that may be anything, or not be there."""
