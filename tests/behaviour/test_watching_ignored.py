@@ -85,6 +85,22 @@ def test_the_exclude_file_counts_at_once_in_a_worktree_too(root: Path, tmp_path:
     run(make(root, "*.rs"), body)
 
 
+def test_an_ignore_file_that_is_a_link_counts_and_its_target_at_the_next_look(root: Path, run: Run) -> None:
+    rules = put(root.parent, "rules", "a.rs\n")
+    (root / ".gitignore").symlink_to(rules)
+    put(root, "a.rs")
+
+    async def body(watched: Watched) -> None:
+        put(root, "a.rs", "unseen")
+        await nothing_came(watched, "linked")
+        rules.write_text("")
+        await watched.watcher_looks()
+        put(root, "a.rs", "seen")
+        await watched.until("a.rs")
+
+    run(make(root, "*.rs"), body)
+
+
 def test_what_git_keeps_for_itself_is_no_change(root: Path, run: Run) -> None:
     need_commands("git")
     put(root, "a.rs")

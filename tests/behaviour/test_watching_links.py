@@ -196,6 +196,11 @@ def test_a_root_that_is_a_link_is_the_folder_behind_it(root: Path, run: Run) -> 
         assert (await watched.batch()).paths == ("src/a.rs",)
         put(root, "src/a.rs", "edited through the link")
         assert (await watched.batch()).paths == ("src/a.rs",)
+        put(root.parent, "other/src/a.rs")
+        swap(root, "other")
+        put(root, "src/a.rs", "in the other one")
+        put(real, "src/a.rs", "edited once more")
+        assert (await watched.batch()).paths == ("src/a.rs",)
 
     run(make(root, "src/*.rs"), body)
 

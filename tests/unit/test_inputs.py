@@ -560,3 +560,16 @@ def test_a_late_event_of_a_save_is_no_second_change_but_a_second_save_is(root: P
     put(root, "a.rs", "too")
     inputs._territory._found.files["a.rs"] = signature(path.lstat())  # as a coarse clock would have it
     assert inputs.look(Events(frozenset({str(path)}))).readers.paths == ("a.rs",)
+
+
+def test_without_events_too_a_second_save_is_seen_that_a_coarse_clock_does_not_tell_from_the_first(root: Path) -> None:
+    path = put(root, "a.rs", "old")
+    inputs = Inputs(project(root, build("*.rs")))
+    inputs.sweep()
+    put(root, "a.rs", "one")
+    assert inputs.sweep().readers.paths == ("a.rs",)
+    assert inputs.sweep().readers.paths == ()
+    put(root, "a.rs", "two")
+    inputs._territory._found.files["a.rs"] = signature(path.lstat())  # as a coarse clock would have it
+    assert inputs.sweep().readers.paths == ("a.rs",)
+    assert inputs.sweep().readers.paths == ()
