@@ -500,6 +500,17 @@ def test_patterns_that_take_in_nothing_are_told(root: Path) -> None:
     )
 
 
+def test_a_folder_that_is_not_looked_into_is_told_once(root: Path) -> None:
+    put(root, "src/a.rs")
+    (root / "src/all").symlink_to("/")
+    inputs = Inputs(project(root, build("src/**")))
+    why = 'cannot look into "src/all": it leads to a folder that the project is in'
+    assert inputs.warnings() == (f"build.api: {why}",)
+    inputs.sweep()
+    assert inputs.denied() == (why,)
+    assert inputs.warnings() == ()
+
+
 def test_a_list_that_only_takes_back_is_told(root: Path) -> None:
     put(root, "src/a.rs")
     inputs = Inputs(project(root, build("!src/a.rs", "!*.md")))

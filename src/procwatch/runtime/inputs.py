@@ -174,7 +174,8 @@ class Inputs:
         return self._ignores.git_folder()
 
     def denied(self) -> tuple[str, ...]:
-        """What to tell of folders that cannot be listed."""
+        """What to tell of folders that cannot be listed; `warnings` leaves those out then."""
+        self._told.update(self._territory.denied)
         return tuple(f'cannot look into "{path}": {why}' for path, why in sorted(self._territory.denied.items()))
 
     def _seen(self, changes: Changes) -> Seen:
@@ -312,7 +313,11 @@ class Inputs:
             if any(_matches(rules, source, path) for path in found.files):
                 del idle[source]
         taken_back = [pattern.source for pattern in rules.patterns if pattern.negated]
-        texts = [f'{name}: cannot look into "{path}": {why}' for path, why in sorted(found.denied.items())]
+        texts = [
+            f'{name}: cannot look into "{path}": {why}'
+            for path, why in sorted(found.denied.items())
+            if path not in self._told
+        ]
         if taken_back and len(taken_back) == len(rules.patterns):
             texts.append(f'{name}: watch takes in nothing that "{taken_back[0]}" could take back')
         for source in idle:
