@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import control, ends, idle, proxy, saves, servers, startup, switching, throughput
+from benchmarks import control, ends, idle, proxy, saves, servers, startup, switching, throughput, tree
 from benchmarks.beacon import make_beacon
 from benchmarks.figures import Result, Row, as_data, render, table
 from benchmarks.peers import PEERS, Peer
@@ -22,7 +22,7 @@ from benchmarks.settings import QUICK, Bench, Settings, machine
 SUBJECTS: dict[str, Callable[[Bench], Result]] = {
     "saves": saves.measure, "startup": startup.measure, "idle": idle.measure, "throughput": throughput.measure,
     "ends": ends.measure, "control": control.measure, "switching": switching.measure, "servers": servers.measure,
-    "proxy": proxy.measure,
+    "proxy": proxy.measure, "tree": tree.measure,
 }  # fmt: skip
 
 
@@ -95,7 +95,10 @@ def _measure(name: str, bench: Bench, missing: tuple[Peer, ...]) -> Result:
 
 def takes_part(peer: Peer, name: str) -> bool:
     """Whether a subject knows how to use the tool."""
-    others = {"saves": peer.watch, "switching": peer.watch, "control": peer.control, "servers": None, "proxy": None}
+    others = {
+        "saves": peer.watch, "tree": peer.watch, "switching": peer.watch, "control": peer.control, "servers": None,
+        "proxy": None,
+    }  # fmt: skip
     return others.get(name, peer.run) is not None
 
 

@@ -31,7 +31,7 @@ _SETTLE_PART = 0.2  # of the time measured, if that is less: for the quick versi
 
 
 @dataclass(frozen=True, slots=True)
-class _Cost:
+class Cost:
     """What processes have used until now."""
 
     busy_ns: int
@@ -61,9 +61,9 @@ def _idle(peer: Peer, bench: Bench, ear: Ear) -> Row:
 
 
 def _values(own: tuple[int, ...], idle_s: float) -> tuple[float, ...]:
-    before, began_ns = _cost(own), time.monotonic_ns()
+    before, began_ns = cost(own), time.monotonic_ns()
     time.sleep(idle_s)
-    after, took_ns = _cost(own), time.monotonic_ns() - began_ns
+    after, took_ns = cost(own), time.monotonic_ns() - began_ns
     return (
         float(len(own)), field_kib(own, "smaps_rollup", "Pss") / 1024, field_kib(own, "smaps_rollup", "Rss") / 1024,
         100 * (after.busy_ns - before.busy_ns) / took_ns, 1e9 * (after.wakes - before.wakes) / took_ns,
@@ -74,14 +74,14 @@ def _own(session: Session, services: set[int]) -> tuple[int, ...]:
     return tuple(pid for pid in session.processes() if pid not in services)
 
 
-def _cost(pids: tuple[int, ...]) -> _Cost:
+def cost(pids: tuple[int, ...]) -> Cost:
     """Processor time and voluntary context switches of all threads, as the scheduler counts them.
 
     utime and stime of /proc/PID/stat are in ticks of 10 ms, which over 15 s is as much as what is measured.
     """
     tasks = [task for pid in pids for task in Path(f"/proc/{pid}/task").iterdir()]
     busy_ns = sum(int((task / "schedstat").read_text().split()[0]) for task in tasks)
-    return _Cost(busy_ns, sum(_field((task / "status").read_text(), "voluntary_ctxt_switches") for task in tasks))
+    return Cost(busy_ns, sum(_field((task / "status").read_text(), "voluntary_ctxt_switches") for task in tasks))
 
 
 def field_kib(pids: tuple[int, ...], file: str, name: str) -> int:

@@ -31,6 +31,8 @@ class Settings:
     calls: int = 1_000
     load_s: float = 1.0
     download: int = 1 << 30
+    files: tuple[int, ...] = (25_000, 50_000, 100_000)
+    writes: int = 50_000
 
 
 QUICK = Settings(
@@ -45,6 +47,8 @@ QUICK = Settings(
     calls=3,
     load_s=0.2,
     download=1 << 26,
+    files=(200, 400),
+    writes=100,
 )
 
 

@@ -43,7 +43,7 @@ from procwatch.runtime.releases import ReleaseStore
 from procwatch.runtime.server import Server
 from procwatch.runtime.signals import Signals
 from procwatch.runtime.sockets import Sockets, how_many
-from procwatch.runtime.store import Store
+from procwatch.runtime.store import FINGERPRINTS, Store
 from procwatch.runtime.strays import end_strays
 from procwatch.runtime.systemd import Notifier
 from procwatch.runtime.terminal import Size
@@ -132,7 +132,7 @@ async def _supervise(start: _Start, store: Store, console: Console, server: Serv
     if store.is_kept and start.project.isolation == "tree":
         journal.begin()
     forest = Forest(console.report, Gate(console.screen, console.logs), journal)
-    inputs = Inputs(start.project, start.known.files)
+    inputs = Inputs(start.project, start.known.files, store.folder / FINGERPRINTS if store.is_kept else None)
     assigner = Assigner(Path(start.project.folder), store, server.path)
     chronicle = Chronicle(console)
     # A copy: each look at os.environ decodes what it finds, and every start takes all of it.
@@ -167,6 +167,7 @@ async def _supervise(start: _Start, store: Store, console: Console, server: Serv
     finally:
         keys.close()
         journal.close(left=any(tree.members for tree in forest.trees))
+        parts.inputs.close()
         watch.cancel()
         await asyncio.wait([watch])
 
@@ -176,6 +177,8 @@ async def _watch(start: _Start, configuration: Configuration, inputs: Inputs, en
     try:
         if start.is_watched:
             await configuration.arm(console.report)
+        # All that there is now stays: a search through it would take longer than the loop may stand still.
+        gc.freeze()
         engine.tell(msg.Begun())
         await configuration.keep()
         for warning in await asyncio.to_thread(inputs.warnings, start.chosen):

@@ -1,4 +1,4 @@
-"""Fixtures for tests with a real procwatch; each fails if a process is left behind."""
+"""Fixtures for tests with a real procwatch, each fails if a process is left behind; and for those of its watcher."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from procwatch.core.model import Project, WatchEngine
+from tests.rig import watched
 from tests.rig.live import Live, left_over
+from tests.rig.needs import need_linux
 
 Start = Callable[..., Live]
 
@@ -46,3 +50,35 @@ def _nothing_is_left(folder: Path) -> None:
     for pid in left:
         os.kill(pid, signal.SIGKILL)
     assert not left, f"left behind: {left}"
+
+
+@pytest.fixture
+def no_net(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put off the look that finds what events did not tell: here events alone must do."""
+    monkeypatch.setattr("procwatch.runtime.feed._SWEEP_AFTER_S", 10 * watched.DEADLINE_S)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture(params=["inotify", "watchfiles", "poll"])
+def engine(request: pytest.FixtureRequest) -> WatchEngine:
+    name: WatchEngine = request.param
+    if name == "inotify":
+        need_linux()
+    return name
+
+
+@pytest.fixture
+def run(engine: WatchEngine) -> watched.Run:
+    """`play` on the engine of this test."""
+
+    def play_on_it(project: Project, body: watched.Body) -> None:
+        watch = replace(project.watch, engine=engine, poll_s=0.02 if engine == "poll" else None)
+        watched.play(replace(project, watch=watch), body)
+
+    return play_on_it

@@ -45,7 +45,7 @@ def test_ignore_files_mean_what_they_mean_to_git(
         if (root / "a").is_dir():
             (root / "a" / ".gitignore").write_text("\n".join(nested) + "\n")
         ignores = IgnoreFiles(Base(str(root)), enabled=True)
-        ours = {path for path in files if ignores.ignores(path, is_dir=False)}
+        ours = {path for path in files if ignores.ignores_in(parent_of(path))(path.rpartition("/")[2])}
         assert ours == ignored_by_git(root, files)
 
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from benchmarks import servers
+from benchmarks import servers, session, tree
 from benchmarks.beacon import Ear, make_beacon
 from benchmarks.ends import run_all
 from benchmarks.peers import PEERS, Peer, Plan
@@ -269,6 +269,22 @@ def test_a_quick_run_asks_servers_directly_and_through_the_proxy(tmp_path: Path)
     for row in subject["rows"]:
         assert row["values"].keys() == set(subject["columns"])
         assert all(value > 0 for found in row["values"].values() for value in found)
+
+
+def test_a_tree_is_measured_ignored_or_not_and_estimated(tmp_path: Path) -> None:
+    (peer,) = (one for one in PEERS if one.name == "procwatch")
+    settings = replace(QUICK, files=(40, 80), writes=20, idle_s=0.1)
+    result = tree.measure(Bench(settings, (peer,), make_beacon(tmp_path), tmp_path))
+    rows = {row.tool: row for row in result.rows}
+    trees = ("no files", "80 files, 90 % ignored", "40 files, 0 % ignored", "80 files, 0 % ignored")
+    assert [*rows] == [
+        *(f"procwatch, {name}{again}" for name in trees for again in ("", ", again")),
+        "procwatch, 1,000,000 files (estimate)",
+    ]
+    for name in trees:
+        assert rows[f"procwatch, {name}"].note == ""
+        assert rows[f"procwatch, {name}, again"].values.keys() == set(result.columns)
+    assert rows["procwatch, 1,000,000 files (estimate)"].note == "by the slope from 40 to 80"
 
 
 @pytest.mark.parametrize(("tool", "left"), [("procwatch", 0), ("honcho", 4)])

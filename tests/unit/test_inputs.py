@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import stat
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +12,11 @@ import pytest
 
 from procwatch.core.model import Build, Project, Service, WatchSettings
 from procwatch.errors import ProcwatchError
+from procwatch.runtime import walk
 from procwatch.runtime.engines import Events
+from procwatch.runtime.fingerprints import Reading, signature_of
 from procwatch.runtime.inputs import Inputs
-from procwatch.runtime.walk import sign
+from procwatch.runtime.walk import marks, signature
 
 
 def write(root: Path, **files: str) -> None:
@@ -180,6 +184,53 @@ def test_an_unknown_pattern_syntax_names_the_unit(root: Path) -> None:
         Inputs(project(root, build("[z-a]")))
 
 
+def test_an_ignored_folder_is_neither_listed_nor_watched(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(40):
+        put(root, f"node_modules/{number}/deep/a.js")
+    put(root, "src/a.js")
+    put(root, "src/target/b.js")
+    put(root, ".gitignore", "node_modules/\ntarget\n")
+    listed: list[str] = []
+    real = os.scandir
+
+    def counted(path: str) -> Iterator[os.DirEntry[str]]:
+        listed.append(os.path.relpath(path, root))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", counted)
+    inputs = Inputs(project(root, build("**", name="build.a"), build("src/**", name="build.b")))
+    for look in (inputs.find_folders, inputs.learn, lambda: inputs.check("build.a")):
+        listed.clear()
+        look()
+        assert sorted(listed) == [".", "src"]
+    assert {os.path.relpath(folder.real, root) for folder in inputs.folders()} & {"node_modules", "src/target"} == set()
+    assert len([folder for folder in inputs.folders() if is_below(folder.real, root)]) == 2
+
+
+def is_below(folder: str, root: Path) -> bool:
+    return Path(folder).is_relative_to(root)
+
+
+def test_finding_folders_looks_at_no_file(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(root, "src/deep/a.rs")
+    put(root, "src/b.rs")
+    asked: list[os.stat_result] = []
+    real = walk.signature
+
+    def counted(found: os.stat_result, link: str = "") -> walk.Signature:
+        if stat.S_ISREG(found.st_mode):
+            asked.append(found)
+        return real(found, link)
+
+    monkeypatch.setattr(walk, "signature", counted)
+    inputs = Inputs(project(root, build("src/**")))
+    inputs.find_folders()
+    assert asked == []
+    assert {Path(folder.real).name for folder in inputs.folders()} >= {"src", "deep"}
+    inputs.learn()
+    assert len(asked) == 2
+
+
 # --- links -----------------------------------------------------------------------------------------------------------
 
 
@@ -314,8 +365,8 @@ def settle_and_forge(inputs: Inputs, path: Path, text: str) -> None:
     readings = inputs._fingerprints._readings
     status = path.stat()
     old = readings[path.name]
-    forged = old.signature._replace(mtime_ns=status.st_mtime_ns, ctime_ns=status.st_ctime_ns)
-    readings[path.name] = replace(old, signature=forged)
+    forged = marks(signature_of(old))._replace(mtime_ns=status.st_mtime_ns, ctime_ns=status.st_ctime_ns)
+    readings[path.name] = Reading(old[: -len(signature_of(old))] + forged.packed())
 
 
 def test_env_files_and_the_definition_are_part_of_every_digest(root: Path) -> None:
@@ -389,7 +440,7 @@ def test_a_folder_that_is_gone_stands_for_the_files_that_were_in_it(root: Path) 
 def folders(root: Path, *watch: str, ignore: tuple[str, ...] = ()) -> set[str]:
     inputs = Inputs(project(root, build(*watch, ignore=ignore)))
     inputs.sweep()
-    return {os.path.relpath(folder.real, root) for folder in inputs.folders()}
+    return {os.path.relpath(folder.real, root) for folder in inputs.folders() if folder.what == "names"}
 
 
 def test_only_folders_in_which_something_can_match_are_watched(root: Path) -> None:
@@ -447,6 +498,17 @@ def test_patterns_that_take_in_nothing_are_told(root: Path) -> None:
         'build.api: watch pattern "target/*.rs" matches only ignored files',
         'build.api: watch pattern "missing.txt" matches nothing',
     )
+
+
+def test_a_folder_that_is_not_looked_into_is_told_once(root: Path) -> None:
+    put(root, "src/a.rs")
+    (root / "src/all").symlink_to("/")
+    inputs = Inputs(project(root, build("src/**")))
+    why = 'cannot look into "src/all": it leads to a folder that the project is in'
+    assert inputs.warnings() == (f"build.api: {why}",)
+    inputs.sweep()
+    assert inputs.denied() == (why,)
+    assert inputs.warnings() == ()
 
 
 def test_a_list_that_only_takes_back_is_told(root: Path) -> None:
@@ -507,7 +569,18 @@ def test_a_late_event_of_a_save_is_no_second_change_but_a_second_save_is(root: P
     assert inputs.look(Events(frozenset({str(path)}))).readers.paths == ("a.rs",)
     assert inputs.look(Events(frozenset({str(path)}))).readers.paths == ()
     put(root, "a.rs", "too")
-    files, signature = inputs._territory._found.files, sign(str(path))
-    assert signature is not None
-    files["a.rs"] = signature  # as a coarse clock would have it
+    inputs._territory._found.files["a.rs"] = signature(path.lstat())  # as a coarse clock would have it
     assert inputs.look(Events(frozenset({str(path)}))).readers.paths == ("a.rs",)
+
+
+def test_without_events_too_a_second_save_is_seen_that_a_coarse_clock_does_not_tell_from_the_first(root: Path) -> None:
+    path = put(root, "a.rs", "old")
+    inputs = Inputs(project(root, build("*.rs")))
+    inputs.sweep()
+    put(root, "a.rs", "one")
+    assert inputs.sweep().readers.paths == ("a.rs",)
+    assert inputs.sweep().readers.paths == ()
+    put(root, "a.rs", "two")
+    inputs._territory._found.files["a.rs"] = signature(path.lstat())  # as a coarse clock would have it
+    assert inputs.sweep().readers.paths == ("a.rs",)
+    assert inputs.sweep().readers.paths == ()

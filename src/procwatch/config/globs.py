@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -195,8 +195,13 @@ def _gitignore(text: str) -> tuple[bool | None, re.Pattern[str] | None]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # `[[:alpha:]]` is doubtful to Python, which is not the user's concern
-        pattern = GitIgnoreSpecPattern(text)
-    return pattern.include, pattern.regex
+        regex, include = GitIgnoreSpecPattern.pattern_to_regex(text)
+        return include, None if regex is None else _compiled(regex)
+
+
+def _compiled(regex: str) -> re.Pattern[str]:
+    """As pathspec would, but that a name may hold any character: to it a newline ends one."""
+    return re.compile(regex.removesuffix("|$)") + r"|\Z)" if regex.endswith("|$)") else regex, re.DOTALL)
 
 
 # --- ignore files ----------------------------------------------------------------------------------------------------
@@ -220,7 +225,46 @@ class Line:
         return found.end() == len(path) + 1 or self.regex.pattern == f"(?P<{_FOLDER_MARK}>/)"
 
 
-def ignore_lines(text: str) -> tuple[Line, ...]:
+# Gives something if it finds something.
+Search = Callable[[str], object]
+
+
+class Lines:
+    """The lines of one ignore file, of which the last that matches decides."""
+
+    def __init__(self, lines: Iterable[Line] = ()) -> None:
+        self._lines = tuple(lines)
+        self._searches: tuple[tuple[Search, bool], ...] | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self._lines)
+
+    def searches(self) -> tuple[tuple[Search, bool], ...]:
+        """For paths of files, seen from the ignore file's folder: the first that finds something says this of it."""
+        if self._searches is None:
+            self._searches = _grouped(self._lines)
+        return self._searches
+
+    def of_folder(self, path: str) -> bool | None:
+        """Whether a folder is left out; None: nothing is said of it."""
+        for line in reversed(self._lines):
+            if line.matches(path, is_dir=True):
+                return not line.negated
+        return None
+
+
+def _grouped(lines: tuple[Line, ...]) -> tuple[tuple[Search, bool], ...]:
+    """Lines that follow one another and are of a kind, put together, the last ones first."""
+    groups: list[tuple[bool, list[str]]] = []
+    for line in reversed(lines):
+        if not groups or groups[-1][0] != line.negated:
+            groups.append((line.negated, []))
+        # What matches as a folder does not mean the file itself: that way fails.
+        groups[-1][1].append(line.regex.pattern.replace(f"(?P<{_FOLDER_MARK}>/)", "(?!)"))
+    return tuple((_compiled("|".join(f"(?:{one})" for one in ones)).search, not negated) for negated, ones in groups)
+
+
+def ignore_lines(text: str) -> Lines:
     """The lines of an ignore file; git skips those that it cannot read, and so do we."""
     lines: list[Line] = []
     for line in text.removeprefix("\ufeff").split("\n"):
@@ -233,4 +277,4 @@ def ignore_lines(text: str) -> tuple[Line, ...]:
             continue
         if include is not None and regex is not None:
             lines.append(Line(negated=not include, regex=regex))
-    return tuple(lines)
+    return Lines(lines)

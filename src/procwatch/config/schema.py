@@ -121,7 +121,7 @@ class WatchTable(Table):
     engine: Annotated[WatchEngine, OneOf()] = key(
         'What tells of changes: the kernel ("inotify", Linux), the library "watchfiles", or comparing files ("poll", '
         'every 500 ms unless `poll` says otherwise). "auto": "poll" if `poll` is given, else "inotify" on Linux and '
-        '"watchfiles" elsewhere.',
+        '"watchfiles" elsewhere (docs/watching.md).',
         default="auto",
     )
 

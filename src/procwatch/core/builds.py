@@ -42,8 +42,9 @@ def note_check(draft: Draft, event: msg.InputsChecked) -> None:
     after = replace(state, check=0, digest=event.digest, looked=not state.news, touched=touched)
     if running:
         after = replace(after, run_changed=after.run_changed | set(event.changed))
-    elif event.changed:
-        after = replace(after, rounds=0, suspects=frozenset(), pause="to come")
+    elif event.changed:  # events may tell of these later
+        changed = joined(state.changed, event.changed)
+        after = replace(after, rounds=0, suspects=frozenset(), pause="to come", changed=changed)
     draft.put_build(event.name, after)
     if state.activity == "running" and after.looked and state.due:
         _judge_running(draft, draft.project.builds[event.name], event)
@@ -168,7 +169,12 @@ def note_pause_over(draft: Draft, event: msg.TimerFired) -> None:
 
 def _still_to_build(state: BuildState) -> tuple[str, ...]:
     """Of a run whose outcome is not used: the changes that it was started for, and those that came since."""
-    return joined(state.run_paths, state.changed)
+    return joined(state.run_paths, _since_start(state))
+
+
+def _since_start(state: BuildState) -> tuple[str, ...]:
+    """What has changed since the run began: events have told of it, or the check has found it before them."""
+    return joined(state.changed, tuple(sorted(state.run_changed)))
 
 
 def note_finish(draft: Draft, event: msg.BuildFinished) -> None:
@@ -206,7 +212,7 @@ def judge(draft: Draft, build: Build, needs_fresh: bool) -> None:
         draft.set_build(build.name, offered=isinstance(state.outcome, msg.Succeeded), stops=0)
         _use(draft, build, state, state.run_key, "without the edits that kept coming meanwhile; it runs again")
         _distrust(draft, build.name)
-        draft.set_build(build.name, due=True, looked=False, news=True)
+        draft.set_build(build.name, due=True, looked=False, news=True, changed=_since_start(state))
     else:
         draft.set_build(build.name, due=True, looked=False, stops=state.stops + 1, changed=_still_to_build(state))
         _discard(draft, build.name, state.outcome)

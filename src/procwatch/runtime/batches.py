@@ -110,6 +110,8 @@ class Batch:
         for path in seen.closed & self._unfinished.keys():
             del self._unfinished[path]
             self._last_s = now_s  # a file that was written under another name is moved to its own only now
+        for path in seen.unfinished & (self._calm or self.paths):
+            self._unfinished.setdefault(path, now_s)
         if not seen.readers.paths:
             return
         if self.is_empty:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Set as AbstractSet
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from procwatch.core.model import WatchSettings
 
@@ -24,11 +24,16 @@ class QueueOverflowError(EventsLostError):
 
 
 class WatchedFolder(NamedTuple):
-    """A real folder whose events are needed. Made again under the same name, it is another one."""
+    """A real folder whose events are needed. Made again under the same name, it is another one.
+
+    `what`: events of the names in it; or only that the folder itself is moved or deleted; or it is a file that has
+    several names, and whatever is written to it through any of them counts.
+    """
 
     real: str
     identity: tuple[int, int]
     generation: int
+    what: Literal["names", "itself", "file"] = "names"
 
 
 class Events(NamedTuple):

@@ -25,7 +25,7 @@ _SWEEP_AFTER_S = 1.0
 _SWEEP_SHARE = 0.05
 _POLL_SHARE = 0.5
 
-# How often folders are looked at that the system would not watch.
+# How often folders are looked at that the engine does not watch, or not reliably.
 _POLL_LEFT_S = 1.0
 
 # So many losses within a short time mean that the engine does not work here: then everything is looked at instead.
@@ -65,12 +65,14 @@ class Feed:
         self._inputs = inputs
         self._engine = engine
         self._listener = listener
-        self._asked_poll_s = poll_s
         self._poll_s = poll_s
         self._armed: frozenset[WatchedFolder] = frozenset()
         self._told: set[str] = set()
         self._losses: list[float] = []
         self._sweep_at_s: float | None = None
+        # What the engine does not watch, and when that is looked at next.
+        self._left: frozenset[str] = frozenset()
+        self._left_at_s: float | None = None
         self._is_urgent = False
         # Something has happened, and `found` may be about to be called; to be read from any thread.
         self.is_looking = False
@@ -107,7 +109,7 @@ class Feed:
 
     def _run(self) -> None:
         try:
-            self._inputs.sweep()
+            self._inputs.find_folders()
             self._arm(is_first=True)
             self._listener.armed()
             while not self._is_stopping.is_set():
@@ -140,6 +142,8 @@ class Feed:
             self._listener.looked()
         elif self._sweep_at_s is not None and time.monotonic() >= self._sweep_at_s:
             self._sweep()
+        elif self._left_at_s is not None and time.monotonic() >= self._left_at_s:
+            self._look_at_left()
 
     def _renew(self, given: _Next) -> None:
         """Look with the new rules at what has changed since the last look with the old ones, and watch by them."""
@@ -148,7 +152,7 @@ class Feed:
         if given.engine is not None:
             self._engine.close()
             self._engine, self._armed = given.engine, frozenset()
-            self._asked_poll_s = self._poll_s = given.poll_s
+            self._poll_s = given.poll_s
         self._take(self._inputs.sweep())
         self._arm()
         self._listener.renewed()
@@ -157,7 +161,7 @@ class Feed:
         """Hand on what was seen, follow new folders, and see to it that everything is looked at once more."""
         if (seen.readers.paths or seen.has_new_folders) and not self._is_urgent:
             self._plan_sweep(_SWEEP_AFTER_S)
-        if seen.readers.paths or seen.closed:
+        if seen.readers.paths or seen.unfinished or seen.closed:
             self._listener.found(seen)
         if seen.has_new_folders:
             self._arm()
@@ -173,17 +177,25 @@ class Feed:
         if self._poll_s is not None:
             self._plan_sweep(self._poll_s)
 
+    def _look_at_left(self) -> None:
+        """Look at what the engine does not watch."""
+        started_s = time.monotonic()
+        self._take(self._inputs.look_into(self._left))
+        now_s = time.monotonic()
+        self._left_at_s = max(started_s + _POLL_LEFT_S, now_s + (now_s - started_s) / _SWEEP_SHARE)
+
     def _plan_sweep(self, delay_s: float) -> None:
         """Set when everything is looked at next; later than asked for if looking takes long."""
         now_s = time.monotonic()
-        share = _SWEEP_SHARE if self._asked_poll_s is None else _POLL_SHARE
+        share = _SWEEP_SHARE if self._poll_s is None else _POLL_SHARE
         wanted_s = now_s + (delay_s if self._poll_s is None else min(delay_s, self._poll_s))
         self._sweep_at_s = max(wanted_s, self._swept_s + self._sweep_took_s / share)
 
     def _wait_s(self) -> float | None:
         if self._is_asked.is_set() or self._next is not None:
             return 0.0
-        return None if self._sweep_at_s is None else max(0.0, self._sweep_at_s - time.monotonic())
+        planned_s = [at_s for at_s in (self._sweep_at_s, self._left_at_s) if at_s is not None]
+        return max(0.0, min(planned_s) - time.monotonic()) if planned_s else None
 
     def _arm(self, *, is_first: bool = False) -> None:
         """Put the engine on the folders, until looking at them again shows no others."""
@@ -191,28 +203,36 @@ class Feed:
             try:
                 left = self._engine.watch(folders)
             except EventsLostError:  # a folder vanished on the way: look which are left, and try again
-                left, self._armed = frozenset(), frozenset()
-                seen = self._inputs.sweep()
+                left, self._armed, new = frozenset(), frozenset(), None
             else:
                 new = {folder.real for folder in folders - self._armed}
                 self._armed = folders
-                seen = self._inputs.sweep() if is_first else self._inputs.look_into(new)
+            seen = self._look_again(new, is_first=is_first)
             self._fall_back(left)
-            if seen.readers.paths and not is_first:
+            if seen is not None and seen.readers.paths:
                 self._listener.found(seen)
         for line in self._inputs.denied():
             self._say(line)
         if self._poll_s is not None and self._sweep_at_s is None:
             self._plan_sweep(self._poll_s)
 
+    def _look_again(self, new: set[str] | None, *, is_first: bool) -> Seen | None:
+        """Look at what came into these folders, or any, before they were watched. At first nothing is news."""
+        if is_first:
+            self._inputs.learn()
+            return None
+        return self._inputs.sweep() if new is None else self._inputs.look_into(new)
+
     def _fall_back(self, left: frozenset[str]) -> None:
-        """Look at intervals at what the system would not watch, and say so."""
-        self._poll_s = self._asked_poll_s
-        if left and self._poll_s is None:
-            self._poll_s = _POLL_LEFT_S
-            many = "1 folder is" if len(left) == 1 else f"{len(left)} folders are"
-            reason = self._engine.why_not() or "some folders cannot be watched, by their permissions or names"
-            self._say(f"{reason}; {many} looked at every {_POLL_LEFT_S:g} s instead", once_for=reason)
+        """Look at intervals at what the engine does not watch, and say so."""
+        self._left = left if self._poll_s is None else frozenset()  # else all is looked at
+        if not self._left:
+            self._left_at_s = None
+            return
+        self._left_at_s = self._left_at_s or time.monotonic() + _POLL_LEFT_S
+        many = "1 folder is" if len(left) == 1 else f"{len(left)} folders are"
+        reason = self._engine.why_not() or "some folders cannot be watched, by their permissions or names"
+        self._say(f"{reason}; {many} looked at every {_POLL_LEFT_S:g} s instead", once_for=reason)
 
     def _recover(self, reason: str) -> None:
         """Events were lost: find by looking what they told of, and arm anew."""
@@ -224,7 +244,7 @@ class Feed:
             )
             self._engine.close()
             self._engine = Silence()
-            self._asked_poll_s = self._poll_s = _POLL_LEFT_S
+            self._poll_s = _POLL_LEFT_S
         self._armed = frozenset()
         self._take(self._inputs.sweep())
         self._arm()

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from threading import RLock
 
-from procwatch.config.globs import Line, ignore_lines
+from procwatch.config.globs import Lines, Search, ignore_lines
 from procwatch.frozen import frozen
 from procwatch.runtime.places import Base, is_ancestor, is_outside, parent_of
 
@@ -29,15 +29,20 @@ BUILT_IN = (
 # A change of one of these names may change what is watched.
 RULE_FILES = frozenset({".gitignore", ".ignore", ".git"})
 
-# More remembered verdicts than this are dropped at once: they must not grow with every file that ever was.
-_MAX_REMEMBERED = 200_000
+# More verdicts on folders than this are forgotten at once: they must not grow with every folder that ever was.
+_MAX_REMEMBERED = 100_000
+_Known = dict[tuple[str, str | None], bool]
+
+_NO_LINES = Lines()
 
 _Seen = tuple[int, int, int] | None
-_Verdict = Callable[[str, bool], bool]
+# Of a file by its name: true in the sense of Python or not.
+Test = Callable[[str], object]
+_Verdict = Callable[[str], bool]
 
 
 @cache
-def _built_in() -> tuple[Line, ...]:
+def _built_in() -> Lines:
     """Read when first needed: many projects watch nothing."""
     return ignore_lines("\n".join(BUILT_IN))
 
@@ -47,9 +52,9 @@ class _Layer:
     """The rules that a folder adds to those of the folders above it."""
 
     folder: str
-    ignore: tuple[Line, ...]
-    gitignore: tuple[Line, ...]
-    exclude: tuple[Line, ...]
+    ignore: Lines
+    gitignore: Lines
+    exclude: Lines
 
 
 class IgnoreFiles:
@@ -62,18 +67,52 @@ class IgnoreFiles:
         self.epoch = 0
         self._forget()
 
-    def ignores(self, path: str, *, is_dir: bool, above: str | None = None) -> bool:
-        """Whether the rule files leave out `path`."""
-        return self._enabled and _any_up(path, is_dir, above, self._by_files)
+    def ignores(self, folder: str, above: str | None = None) -> bool:
+        """Whether the rule files leave out a folder, or one that it is in."""
+        return self._enabled and _any_up(folder, above, self._by_files, self._known_by_files)
 
-    def is_built_in(self, path: str, *, is_dir: bool, above: str | None = None) -> bool:
-        """Whether the built-in list leaves out `path`."""
-        return _any_up(path, is_dir, above, self._by_list)
-
-    def refresh(self) -> bool:
-        """Look whether a rule file that was read, or was missing, has changed; if so, forget all. `epoch` counts it."""
+    def ignores_in(self, folder: str, above: str | None = None) -> Test:
+        """Whether they leave out a file in `folder`, by its name; as long as `epoch` is the same."""
+        if not self._enabled:
+            return nothing
+        if self.ignores(folder, above):
+            return _everything
         with self._lock:
-            changed = any(_look(path) != seen for path, seen in self._seen.items())
+            layers = _in_order(self._stack(folder))
+        if not layers:
+            return nothing
+        searches: list[tuple[str, Search, bool]] = []
+        for top, lines in layers:
+            inner = self._place.below(folder, top)
+            searches += [(f"{inner}/" if inner else "", search, verdict) for search, verdict in lines.searches()]
+
+        def is_ignored(name: str) -> bool:
+            for prefix, search, verdict in searches:
+                if search(prefix + name):
+                    return verdict
+            return False
+
+        return is_ignored
+
+    def is_built_in(self, folder: str, above: str | None = None) -> bool:
+        """Whether the built-in list leaves out a folder, or one that it is in."""
+        return _any_up(folder, above, _by_list, self._known_by_list)
+
+    def built_in_in(self, folder: str, above: str | None = None) -> Test:
+        """Whether it leaves out a file in `folder`, by its name."""
+        if self.is_built_in(folder, above):
+            return _everything
+        ((search, _),) = _built_in().searches()  # there is no `!` in it
+        return search
+
+    def refresh(self, folders: Iterable[str] = ("",)) -> bool:
+        """Look whether a rule file that was read, or was missing, has changed; if so, forget all. `epoch` counts it.
+
+        `folders`: absolute paths; only in and below these.
+        """
+        with self._lock:
+            within = tuple(f"{folder if folder != '/' else ''}/" for folder in folders)
+            changed = any(_look(path) != seen for path, seen in self._seen.items() if path.startswith(within))
             if changed:
                 self._forget()
             return changed
@@ -90,8 +129,8 @@ class IgnoreFiles:
         tops = self._tops()
         if tops is None:
             return ()
-        git = self._place.join(tops[-1], ".git")
-        return (*((top, RULE_FILES) for top in tops), (f"{git}/info", frozenset({"exclude"})))
+        git = _common_folder(_git_folder(self._place.absolute(tops[-1])))
+        return (*((top, RULE_FILES) for top in tops), (self._place.relative(f"{git}/info"), frozenset({"exclude"})))
 
     def git_folder(self) -> str | None:
         """The absolute path of the repository's own folder, where `index.lock` appears; None without a repository."""
@@ -112,38 +151,17 @@ class IgnoreFiles:
         self.epoch += 1
         self._seen: dict[str, _Seen] = {}
         self._stacks: dict[str, tuple[_Layer, ...]] = {}
-        self._known_by_files: dict[tuple[str, bool], bool] = {}
-        self._known_by_list: dict[tuple[str, bool], bool] = {}
+        self._known_by_files: _Known = {}
+        self._known_by_list: _Known = {}
 
-    def _by_list(self, path: str, is_dir: bool) -> bool:
-        key = (path, is_dir)
-        known = self._known_by_list.get(key)
-        if known is None:
-            name = path.rpartition("/")[2]
-            known = any(line.matches(name, is_dir=is_dir) for line in _built_in())
-            _remember(self._known_by_list, key, known)
-        return known
-
-    def _by_files(self, path: str, is_dir: bool) -> bool:
-        key = (path, is_dir)
-        known = self._known_by_files.get(key)
-        if known is None:
-            with self._lock:
-                known = self._decide(self._stack(parent_of(path)), path, is_dir)
-                _remember(self._known_by_files, key, known)
-        return known
-
-    def _decide(self, layers: tuple[_Layer, ...], path: str, is_dir: bool) -> bool:
+    def _by_files(self, folder: str) -> bool:
         """What the last line that matches says, in the file that counts most."""
-        ordered = [(layer.folder, layer.ignore) for layer in layers]
-        ordered += [(layer.folder, layer.gitignore) for layer in layers]
-        ordered += [(layer.folder, layer.exclude) for layer in layers]
-        for folder, lines in ordered:
-            if lines:
-                seen = self._place.below(path, folder)
-                for line in reversed(lines):
-                    if line.matches(seen, is_dir=is_dir):
-                        return not line.negated
+        with self._lock:
+            layers = _in_order(self._stack(parent_of(folder)))
+        for top, lines in layers:
+            verdict = lines.of_folder(self._place.below(folder, top))
+            if verdict is not None:
+                return verdict
         return False
 
     def _stack(self, folder: str) -> tuple[_Layer, ...]:
@@ -170,7 +188,7 @@ class IgnoreFiles:
     def _layer(self, folder: str) -> _Layer:
         absolute = self._place.absolute(folder)
         git = _git_folder(absolute) if self._is_repository(folder) else None
-        exclude = self._read(f"{_common_folder(git)}/info/exclude") if git else ()
+        exclude = self._read(f"{_common_folder(git)}/info/exclude") if git else _NO_LINES
         return _Layer(folder, self._read(f"{absolute}/.ignore"), self._read(f"{absolute}/.gitignore"), exclude)
 
     def _is_repository(self, folder: str) -> bool:
@@ -179,30 +197,49 @@ class IgnoreFiles:
             self._seen[path] = _look(path)
         return self._seen[path] is not None
 
-    def _read(self, path: str) -> tuple[Line, ...]:
+    def _read(self, path: str) -> Lines:
         """The lines of a rule file; one that is missing or cannot be read has none, and is looked at again."""
         self._seen[path] = seen = _look(path)
         if seen is None:
-            return ()
+            return _NO_LINES
         try:
             return ignore_lines(os.fsdecode(Path(path).read_bytes()))
         except OSError:  # no rules can be had from it; git goes on without it too
-            return ()
+            return _NO_LINES
 
 
-def _any_up(path: str, is_dir: bool, above: str | None, verdict: _Verdict) -> bool:
-    """Whether `path` or a folder that it is in is left out, not counting `above` and the folders that it is in."""
-    while path and not is_ancestor(path) and path != above:
-        if verdict(path, is_dir):
-            return True
-        path, is_dir = parent_of(path), True
+def _in_order(layers: Sequence[_Layer]) -> list[tuple[str, Lines]]:
+    """The rules that say anything, with their folders, those that count most first."""
+    every = [(layer.folder, layer.ignore) for layer in layers]
+    every += [(layer.folder, layer.gitignore) for layer in layers]
+    every += [(layer.folder, layer.exclude) for layer in layers]
+    return [(folder, lines) for folder, lines in every if lines]
+
+
+def nothing(_name: str) -> bool:
+    """Of no file."""
     return False
 
 
-def _remember(known: dict[tuple[str, bool], bool], key: tuple[str, bool], verdict: bool) -> None:
-    if len(known) >= _MAX_REMEMBERED:
-        known.clear()
-    known[key] = verdict
+def _everything(_name: str) -> bool:
+    return True
+
+
+def _by_list(folder: str) -> bool:
+    return _built_in().of_folder(folder.rpartition("/")[2]) is True
+
+
+def _any_up(folder: str, above: str | None, verdict: _Verdict, known: _Known) -> bool:
+    """Whether a folder or one that it is in is left out, not counting `above` and the folders that it is in."""
+    if not folder or is_ancestor(folder) or folder == above:
+        return False
+    found = known.get((folder, above))
+    if found is None:
+        found = _any_up(parent_of(folder), above, verdict, known) or verdict(folder)
+        if len(known) >= _MAX_REMEMBERED:
+            known.clear()
+        known[folder, above] = found
+    return found
 
 
 def _look(path: str) -> _Seen:

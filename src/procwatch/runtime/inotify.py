@@ -9,6 +9,7 @@ Rule 3: names are bytes that are decoded as the system decodes file names: any n
 from __future__ import annotations
 
 import array
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -21,17 +22,21 @@ from collections.abc import Set as AbstractSet
 from threading import Lock
 
 from procwatch.runtime.engines import Events, QueueOverflowError, WatchedFolder, limit_reached
+from procwatch.runtime.mounts import Mounts
 
 # <sys/inotify.h>. Reads and opens are left out: a build that reads its sources wakes nobody.
 _MODIFY, _ATTRIB, _CLOSE_WRITE = 0x2, 0x4, 0x8
 _MOVED_FROM, _MOVED_TO, _CREATE, _DELETE = 0x40, 0x80, 0x100, 0x200
 _DELETE_SELF, _MOVE_SELF = 0x400, 0x800
 _Q_OVERFLOW, _IGNORED = 0x4000, 0x8000
-_ONLYDIR, _DONT_FOLLOW, _EXCL_UNLINK = 0x01000000, 0x02000000, 0x04000000
-_MASK = (
-    _MODIFY | _ATTRIB | _CLOSE_WRITE | _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE | _DELETE_SELF | _MOVE_SELF
-    | _ONLYDIR | _DONT_FOLLOW | _EXCL_UNLINK
-)  # fmt: skip
+_ONLYDIR, _DONT_FOLLOW, _EXCL_UNLINK, _MASK_ADD = 0x01000000, 0x02000000, 0x04000000, 0x20000000
+_SELF = _DELETE_SELF | _MOVE_SELF | _DONT_FOLLOW
+_MASKS = {
+    "names": _MODIFY | _ATTRIB | _CLOSE_WRITE | _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE | _EXCL_UNLINK
+    | _SELF | _ONLYDIR,
+    "itself": _SELF | _ONLYDIR | _MASK_ADD,  # the same folder may be watched under another path for its names
+    "file": _MODIFY | _ATTRIB | _CLOSE_WRITE | _SELF,
+}  # fmt: skip
 
 # wd, mask, cookie, length of the name that follows, which is filled up with zero bytes.
 _HEADER = struct.Struct("iIII")
@@ -52,6 +57,7 @@ class InotifyEngine:
         self._poll = select.poll()
         self._poll.register(self._wake, select.POLLIN)
         self._wake_lock = Lock()
+        self._mounts: Mounts | None = None
         self._inotify: int | None = None
         self._watched: dict[str, WatchedFolder] = {}
         self._watches: dict[str, int] = {}
@@ -65,19 +71,21 @@ class InotifyEngine:
         left = self._add([folder for folder in folders if self._watched.get(folder.real) != folder])
         if self._drop(folders) and left:  # there is room again
             left = self._add(left)
-        return frozenset(folder.real for folder in left)
+        return frozenset(folder.real for folder in left) | self._changed_from_elsewhere(folders)
 
     def wait(self, timeout_s: float | None) -> Events:
         """Block until something happened. What had vanished when it was to be watched comes first."""
         if self._pending:
             vanished, self._pending = frozenset(self._pending), set()
             return Events(vanished)
-        ready = self._poll.poll(None if timeout_s is None else timeout_s * 1000)
-        if self._wake is not None and any(descriptor == self._wake for descriptor, _ in ready):
+        ready = {descriptor for descriptor, _ in self._poll.poll(None if timeout_s is None else timeout_s * 1000)}
+        if self._wake is not None and self._wake in ready:
             os.eventfd_read(self._wake)
-        if self._inotify is None or all(descriptor != self._inotify for descriptor, _ in ready):
-            return Events()
-        return self._take_in(_read(self._inotify))
+        moved = self._mounts.changed() if self._mounts is not None and self._mounts.descriptor in ready else frozenset()
+        if self._inotify is None or self._inotify not in ready:
+            return Events(moved)
+        heard = self._take_in(_read(self._inotify))
+        return Events(heard.places | moved, heard.writing)
 
     def why_not(self) -> str | None:
         """What the system said to the last `watch`."""
@@ -94,6 +102,9 @@ class InotifyEngine:
         if self._inotify is not None:
             os.close(self._inotify)
             self._inotify = None
+        if self._mounts is not None:
+            self._mounts.close()
+            self._mounts = None
         with self._wake_lock:
             if self._wake is not None:
                 os.close(self._wake)
@@ -109,7 +120,7 @@ class InotifyEngine:
             return waiting
         left: list[WatchedFolder] = []
         for index, folder in enumerate(waiting):
-            watch = self._libc.inotify_add_watch(self._inotify, os.fsencode(folder.real), _MASK)
+            watch = self._libc.inotify_add_watch(self._inotify, os.fsencode(folder.real), _MASKS[folder.what])
             code = ctypes.get_errno() if watch < 0 else 0
             if code in _LIMITS:
                 self._refused = limit_reached(_LIMITS[code])
@@ -122,6 +133,14 @@ class InotifyEngine:
                 self._put(folder, watch)
         return left
 
+    def _changed_from_elsewhere(self, folders: AbstractSet[WatchedFolder]) -> set[str]:
+        """Those on file systems that others may write to: what they do there has no event here."""
+        kinds = self._mounts.remote() if self._mounts is not None else {}
+        found = {folder.real: kinds[folder.identity[0]] for folder in folders if folder.identity[0] in kinds}
+        if found and self._refused is None:
+            self._refused = f"of files on {min(found.values())} the system tells only what is done on this machine"
+        return set(found)
+
     def _open(self) -> bool:
         """Have an instance; the number of those is limited too."""
         if self._inotify is None:
@@ -131,6 +150,9 @@ class InotifyEngine:
                 return False
             self._inotify = descriptor
             self._poll.register(descriptor, select.POLLIN)
+            with contextlib.suppress(OSError):  # without /proc a mount is found only by looking at everything
+                self._mounts = Mounts()
+                self._poll.register(self._mounts.descriptor, select.POLLPRI)
         return True
 
     def _put(self, folder: WatchedFolder, watch: int) -> None:

@@ -1,14 +1,16 @@
 """Answer what units read: who is meant by a changed path, what the content of a unit's inputs is, what to watch.
 
 Rule 1: every method may be called from any thread, and may take as long as the disk does.
-Rule 2: `check` trusts no event: it looks at each file, and is therefore also the net under lost events.
+Rule 2: `check` without news trusts no event: it looks at each file, and is therefore also the net under lost events.
 Rule 3: `look` and `sweep` alone move what is known for events; `check` has its own memory of each unit.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+import stat
+import struct
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 
@@ -16,14 +18,22 @@ from procwatch.core.model import Build, Project, Service, definition
 from procwatch.errors import printable
 from procwatch.frozen import frozen
 from procwatch.runtime.engines import Events, WatchedFolder
-from procwatch.runtime.fingerprints import Content, Fingerprints
+from procwatch.runtime.fingerprints import Fingerprints, Reading, digest_of, signature_of
 from procwatch.runtime.ignores import IgnoreFiles
 from procwatch.runtime.patterns import literal_patterns, watch_patterns
 from procwatch.runtime.places import Base
 from procwatch.runtime.rules import Rules, UnitRules, unit_rules
 from procwatch.runtime.territory import Changes, Territory
-from procwatch.runtime.walk import Found, Signature, Walk, links_to, walk_start
+from procwatch.runtime.walk import Found, Walk, link_of, links_to, marks, sign, walk_start
 from procwatch.sums import blake2b
+
+# Of a path and a link, before both: so no two files weigh the same.
+_LENGTHS = struct.Struct("<II")
+_WEIGHT_BYTES = 32
+_WEIGHTS = 1 << (8 * _WEIGHT_BYTES)
+
+# A save concerns few files: one, and what an editor writes beside it. More are a burst, which is looked at as a whole.
+_FEW = 16
 
 # To tell "only ignored files" from "nothing" ignored folders must be searched; after so many names we say "nothing".
 _MAX_SEARCHED = 20_000
@@ -53,7 +63,7 @@ class Checked:
 
 @frozen
 class Seen:
-    """What a look at the disk found. `unfinished`: changed paths whose writer seems not to be done.
+    """What a look at the disk found. `unfinished`: paths, changed or not, whose writer seems not to be done.
 
     `closed`: unchanged ones whose writer is.
     """
@@ -64,18 +74,32 @@ class Seen:
     has_new_folders: bool
 
 
-# Of each file that a unit read: its content, and what shows that it was written. Events do not count here: one that
-# comes late tells of a write that has been seen.
-_Memory = dict[str, tuple[Content, Signature]]
+@frozen
+class _Memory:
+    """What the last check of a unit has come to. `definition` and `links` are part of the digest, besides the files.
+
+    `weight`: that of all files together. `epoch`: of the ignore files by which they were found.
+
+    Of a file its content counts, and what shows that it was written; not its events: one that comes late tells of a
+    write that has been seen.
+    """
+
+    files: Mapping[str, Reading]
+    definition: str
+    links: Mapping[str, str]
+    weight: int
+    epoch: int
+    digest: str
 
 
 class Inputs:
     """The files that the units of a project read. Raises ProcwatchError for a pattern that cannot be read.
 
-    `definitions`: the files that the project was read from; a change of one of them is told too.
+    `definitions`: the files that the project was read from; a change of one of them is told too. `kept`: where what is
+    known of files is kept for the next time.
     """
 
-    def __init__(self, project: Project, definitions: Iterable[Path] = ()) -> None:
+    def __init__(self, project: Project, definitions: Iterable[Path] = (), kept: Path | None = None) -> None:
         self.project = project
         self._place = Base(os.path.realpath(project.folder))
         self._ignores = IgnoreFiles(self._place, enabled=project.watch.gitignore)
@@ -85,9 +109,12 @@ class Inputs:
         self._definitions = Rules(declaring, None, self._ignores)
         rules = dict.fromkeys(rules for unit in self._units.values() for rules in (unit.watched, unit.env, unit.made))
         self._territory = Territory(self._place, (*rules, self._definitions), self._ignores)
-        self._fingerprints = Fingerprints()
+        self._fingerprints = Fingerprints(self._place.absolute, kept)
         self._locks = {name: Lock() for name in self._units}
         self._memories: dict[str, _Memory] = {}
+        # Of each build that has been checked: the paths that have had events since.
+        self._news: dict[str, set[str]] = {}
+        self._news_lock = Lock()
         self._unreadable: dict[str, None] = {}
         self._told: set[str] = set()
 
@@ -126,6 +153,14 @@ class Inputs:
         """What has changed in these real folders and below: to be asked when they are newly watched."""
         return self._seen(self._territory.look_into(folders))
 
+    def find_folders(self) -> None:
+        """Find out which folders' events are needed, before anything else is known."""
+        self._territory.find_folders()
+
+    def learn(self) -> None:
+        """Look at all files for the first time, once those folders are watched: nothing of that is news."""
+        self._territory.learn()
+
     def sweep(self) -> Seen:
         """What has changed anywhere since the last look; the first one learns what there is."""
         return self._seen(self._territory.sweep())
@@ -139,14 +174,15 @@ class Inputs:
         return self._ignores.git_folder()
 
     def denied(self) -> tuple[str, ...]:
-        """What to tell of folders that cannot be listed."""
+        """What to tell of folders that cannot be listed; `warnings` leaves those out then."""
+        self._told.update(self._territory.denied)
         return tuple(f'cannot look into "{path}": {why}' for path, why in sorted(self._territory.denied.items()))
 
     def _seen(self, changes: Changes) -> Seen:
         self._fingerprints.note_events(changes.paths)
         readers = self._readers(sorted(changes.paths))
-        unfinished = frozenset(path for path in readers.paths if changes.paths[path])
-        return Seen(readers, unfinished, frozenset(changes.closed), changes.has_new_folders)
+        unfinished = changes.open.union(path for path in readers.paths if changes.paths[path])
+        return Seen(readers, frozenset(unfinished), frozenset(changes.closed), changes.has_new_folders)
 
     def _readers(self, paths: Iterable[str]) -> Readers:
         readers: dict[str, list[str]] = {}
@@ -160,6 +196,7 @@ class Inputs:
                 touched.setdefault(name, []).append(path)
             for name in meant:
                 readers.setdefault(name, []).append(path)
+                self._note_news(name, path)
             if self._definitions.reads(path):
                 definitions.add(path)
             if meant or served or path in definitions:
@@ -175,45 +212,85 @@ class Inputs:
     def check_all(self, names: Iterable[str]) -> list[Checked]:
         """The same for several; what some of them read in common is looked for once."""
         walks: dict[tuple[Rules, ...], Found] = {}
-        return [self._check(name, walks) for name in names]
+        with self._news_lock:
+            news = {name: self._news.get(name, set()) for name in names}
+            self._news |= {name: set() for name in news if self._can_be_quick(name)}
+        return [self._check(name, news[name], walks) for name in news]
 
-    def _check(self, name: str, walks: dict[tuple[Rules, ...], Found]) -> Checked:
+    def _check(self, name: str, news: set[str], walks: dict[tuple[Rules, ...], Found]) -> Checked:
         with self._locks[name]:
-            unit = self._units[name]
-            rules = _content_rules(unit)
-            if rules not in walks:
-                self._ignores.refresh()
-                walks[rules] = self._walk(rules)
-            found = walks[rules]
-            memory = {path: self._recall(name, path, found.files[path]) for path in sorted(found.files)}
-            before = self._memories.get(name)
-            self._memories[name] = memory
-        changed = tuple(sorted(_differing(before, memory)))
-        touched = before is not None and _signatures(before) != _signatures(memory)
-        return Checked(self._digest(unit, found, memory), changed, touched)
+            checked = self._check_news(name, news) or self._check_files(name, walks)
+        self._fingerprints.keep()
+        return checked
+
+    def _check_files(self, name: str, walks: dict[tuple[Rules, ...], Found]) -> Checked:
+        unit = self._units[name]
+        rules = _content_rules(unit)
+        if rules not in walks:
+            self._ignores.refresh()
+            walks[rules] = self._walk(rules)
+        found, epoch = walks[rules], self._ignores.epoch
+        files = self._read(name, found)
+        before = self._memories.get(name)
+        changed, touched = _difference(before.files, files) if before else (set[str](), False)
+        written, links = definition(self.project, unit.unit), _links(found)
+        if before is not None and not changed and not (touched and _counts_writes(unit)):
+            weight = before.weight
+        else:
+            weight = _weight(unit, files)
+        digest = _digest(written, links, weight)
+        self._memories[name] = _Memory(files, written, links, weight, epoch, digest)
+        self._fingerprints.forget(path for path in changed if path not in files)
+        return Checked(digest, tuple(sorted(changed)), touched)
+
+    def _check_news(self, name: str, news: set[str]) -> Checked | None:
+        """Look only at the files that have had events, if they are known ones, a few, and one has another content.
+
+        That is the usual save, for which nobody should wait until 100,000 files have been looked at. Whether there was
+        more is seen when the run has ended: before its outcome counts all files are looked at.
+        """
+        unit, before = self._units[name], self._memories.get(name)
+        if not 0 < len(news) <= _FEW or before is None or before.links or before.epoch != self._ignores.epoch:
+            return None
+        found = {path: sign(self._place.absolute(path)) for path in sorted(news)}
+        there = {path: one for path, one in found.items() if one is not None and not stat.S_ISDIR(marks(one).mode)}
+        if there.keys() != found.keys() & before.files.keys():  # files have come, or gone
+            return None
+        now = self._read(name, Found(there))
+        then = {path: before.files[path] for path in now}
+        changed, touched = _difference(then, now)
+        if not changed:
+            return None
+        weight = (before.weight - _weight(unit, then) + _weight(unit, now)) % _WEIGHTS
+        digest = _digest(before.definition, {}, weight)
+        self._memories[name] = _Memory({**before.files, **now}, before.definition, {}, weight, before.epoch, digest)
+        return Checked(digest, tuple(sorted(changed)), touched)
+
+    def _can_be_quick(self, name: str) -> bool:
+        """Whether events tell of all that a unit reads: what another build has just made may be told of too late."""
+        unit = self._units[name].unit
+        return isinstance(unit, Build) and not unit.build_needs
+
+    def _note_news(self, name: str, path: str) -> None:
+        with self._news_lock:
+            if (news := self._news.get(name)) is not None and len(news) <= _FEW:
+                news.add(path)
 
     def _walk(self, rules: Sequence[Rules], limit: int = 0) -> Found:
         used = [one for one in rules if one.patterns]
         return Walk(self._place, used, limit=limit).run(walk_start(used)) if used else Found()
 
-    def _recall(self, name: str, path: str, signature: Signature) -> tuple[Content, Signature]:
-        content = self._fingerprints.read(path, self._place.absolute(path), signature)
-        if content.problem is not None:
-            self._unreadable[f'{name}: cannot read "{path}": {content.problem}'] = None
-        return content, signature
+    def _read(self, name: str, found: Found) -> dict[str, Reading]:
+        files: dict[str, Reading] = {}
+        for path in sorted(found.files):
+            files[path], problem = self._fingerprints.read(path, found.files[path])
+            if problem is not None:
+                self._unreadable[f'{name}: cannot read "{path}": {problem}'] = None
+        return files
 
-    def _digest(self, unit: UnitRules, found: Found, memory: _Memory) -> str:
-        total = blake2b(digest_size=16)
-        _feed(total, definition(self.project, unit.unit))
-        is_any_write = isinstance(unit.unit, Build) and unit.unit.unchanged == "run"
-        links = {link for path in memory for link in links_to(found, path)}
-        for link in sorted(links):
-            _feed(total, link, found.links[link])
-        for path, (content, signature) in memory.items():
-            _feed(total, path, content.digest, signature.link or "")
-            if is_any_write:
-                _feed(total, repr((signature.mtime_ns, signature.size, signature.inode)))
-        return total.hexdigest()
+    def close(self) -> None:
+        """Keep what is known of files, for the next start."""
+        self._fingerprints.keep(at_the_end=True)
 
     # --- what to warn of ---------------------------------------------------------------------------------------------
 
@@ -236,7 +313,11 @@ class Inputs:
             if any(_matches(rules, source, path) for path in found.files):
                 del idle[source]
         taken_back = [pattern.source for pattern in rules.patterns if pattern.negated]
-        texts = [f'{name}: cannot look into "{path}": {why}' for path, why in sorted(found.denied.items())]
+        texts = [
+            f'{name}: cannot look into "{path}": {why}'
+            for path, why in sorted(found.denied.items())
+            if path not in self._told
+        ]
         if taken_back and len(taken_back) == len(rules.patterns):
             texts.append(f'{name}: watch takes in nothing that "{taken_back[0]}" could take back')
         for source in idle:
@@ -268,22 +349,58 @@ def _content_rules(unit: UnitRules) -> tuple[Rules, ...]:
     return (unit.watched, unit.env, unit.made) if isinstance(unit.unit, Build) else (unit.env,)
 
 
-def _differing(before: _Memory | None, after: _Memory) -> Iterator[str]:
-    """The paths whose content is another than before; none when there was no before."""
-    if before is not None:
-        for path in before.keys() | after.keys():
-            old, new = before.get(path), after.get(path)
-            if old is None or new is None or (old[0].digest, old[1].link) != (new[0].digest, new[1].link):
-                yield path
+def _counts_writes(unit: UnitRules) -> bool:
+    return isinstance(unit.unit, Build) and unit.unit.unchanged == "run"
 
 
-def _signatures(memory: _Memory) -> dict[str, Signature]:
-    return {path: signature for path, (_, signature) in memory.items()}
+def _links(found: Found) -> dict[str, str]:
+    """The links that the ways to the files go over, and where they point."""
+    crossed = {link for path in found.files for link in links_to(found, path)} if found.links else ()
+    return {link: found.links[link] for link in sorted(crossed)}
+
+
+def _difference(before: Mapping[str, Reading], after: Mapping[str, Reading]) -> tuple[set[str], bool]:
+    """The paths whose content is another than before, and whether anything was written."""
+    changed, touched = set[str](), False
+    for path, new in after.items():
+        old = before.get(path)
+        if old is new:
+            continue
+        if old is None or _essence(old) != _essence(new):
+            changed.add(path)
+        touched = touched or old is None or signature_of(old) != signature_of(new)
+    gone = [path for path in before if path not in after]
+    return changed.union(gone), touched or bool(gone)
+
+
+def _digest(written: str, links: Mapping[str, str], weight: int) -> str:
+    total = blake2b(digest_size=16)
+    _feed(total, written)
+    for link, text in links.items():
+        _feed(total, link, text)
+    _feed(total, weight.to_bytes(_WEIGHT_BYTES, "big"))
+    return total.hexdigest()
+
+
+def _weight(unit: UnitRules, files: Mapping[str, Reading]) -> int:
+    """Of all files together: added up, so that it is known at once when one of them is another."""
+    weight, counts_writes = 0, _counts_writes(unit)
+    for path, reading in files.items():
+        signature = signature_of(reading)
+        name, target = path.encode("utf-8", "surrogateescape"), link_of(signature)
+        piece = _LENGTHS.pack(len(name), len(target)) + name + target + digest_of(reading)
+        if counts_writes:
+            seen = marks(signature)
+            piece += repr((seen.mtime_ns, seen.size, seen.inode)).encode()
+        weight += int.from_bytes(blake2b(piece, digest_size=_WEIGHT_BYTES).digest(), "big")
+    return weight % _WEIGHTS
+
+
+def _essence(reading: Reading) -> tuple[bytes, bytes]:
+    return digest_of(reading), link_of(signature_of(reading))
 
 
 def _feed(total: blake2b, *parts: str | bytes) -> None:
     """Add parts so that no two lists of parts give the same sum: each with its length before it."""
-    for part in parts:
-        data = part.encode("utf-8", "surrogateescape") if isinstance(part, str) else part
-        total.update(len(data).to_bytes(8, "big"))
-        total.update(data)
+    data = [part.encode("utf-8", "surrogateescape") if isinstance(part, str) else part for part in parts]
+    total.update(b"".join([piece for part in data for piece in (len(part).to_bytes(8, "big"), part)]))

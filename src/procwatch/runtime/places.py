@@ -7,7 +7,12 @@ Rule 2: names are text with surrogate escapes, so that any name that the system 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from pathlib import Path
+
+# From so many folders on it is quicker to look up all the folders that a path is in.
+_MANY = 64
 
 
 def is_outside(path: str) -> bool:
@@ -30,6 +35,22 @@ def is_within(path: str, folder: str) -> bool:
     if not folder or is_ancestor(folder):
         return count_ups(path) <= count_ups(folder)
     return path == folder or path.startswith(folder + "/")
+
+
+def within(folders: AbstractSet[str]) -> Callable[[str], bool]:
+    """Whether a path is one of these or something below one of them: to be asked of very many paths."""
+    if any(not folder or is_ancestor(folder) for folder in folders):
+        return lambda path: any(is_within(path, folder) for folder in folders)
+    if len(folders) > _MANY:
+        return lambda path: any(above in folders for above in _upwards(path))
+    prefixes = tuple(f"{folder}/" for folder in folders)
+    return lambda path: f"{path}/".startswith(prefixes)
+
+
+def _upwards(path: str) -> Iterator[str]:
+    while path and not is_ancestor(path):
+        yield path
+        path = parent_of(path)
 
 
 def parent_of(path: str) -> str:

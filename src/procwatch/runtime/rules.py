@@ -15,12 +15,14 @@ from functools import cache
 from procwatch.core.model import Build, Project, Service
 from procwatch.errors import ProcwatchError
 from procwatch.frozen import frozen
-from procwatch.runtime.ignores import IgnoreFiles
+from procwatch.runtime.ignores import IgnoreFiles, Test, nothing
 from procwatch.runtime.patterns import Pattern, ignore_patterns, literal_patterns, watch_patterns
-from procwatch.runtime.places import Base, is_within
+from procwatch.runtime.places import Base, is_ancestor, is_within
 
-# More remembered verdicts than this are dropped at once: they must not grow with every file that ever was.
-_MAX_REMEMBERED = 200_000
+# More folders than this are forgotten at once: they must not grow with every folder that ever was.
+_MAX_REMEMBERED = 100_000
+
+_Counts = Callable[[str], bool]
 
 
 class Rules:
@@ -31,17 +33,24 @@ class Rules:
         self._ignored = ignored
         self._files = files
         self._epoch = files.epoch
-        self._known: dict[str, bool] = {}
+        self._within: dict[str, _Counts] = {}
         self._folders: dict[str, bool] = {}
 
     def reads(self, path: str) -> bool:
         """Whether a file counts, there or not."""
+        if not path or is_ancestor(path):  # a folder, whatever stands in its place for a moment
+            return False
+        folder, _, name = path.rpartition("/")
+        return self.reads_in(folder)(name)
+
+    def reads_in(self, folder: str) -> _Counts:
+        """The same by names in `folder`: what is so for all of them is decided once. To be asked for anew each time."""
         self._keep_up()
-        known = self._known.get(path)
+        known = self._within.get(folder)
         if known is None:
-            if len(self._known) >= _MAX_REMEMBERED:
-                self._known.clear()
-            known = self._known[path] = self._reads(path)
+            if len(self._within) >= _MAX_REMEMBERED:
+                self._within.clear()
+            known = self._within[folder] = self._decide_in(folder)
         return known
 
     def enters(self, folder: str) -> bool:
@@ -63,34 +72,67 @@ class Rules:
                 wanted |= names
         return frozenset(wanted)
 
-    def spells_out(self, folder: str) -> bool:
-        """Whether a pattern names this folder or something below it without a wildcard."""
-        return any(not pattern.negated and is_within(pattern.prefix(), folder) for pattern in self.patterns)
+    def spells_out(self, folder: str, *, is_link: bool) -> bool:
+        """Whether a pattern names this folder or something below it without a wildcard.
+
+        If it is no link, what is below a folder that a pattern names is meant, too.
+        """
+        named = [pattern.prefix() for pattern in self.patterns if not pattern.negated]
+        return any(is_within(one, folder) or (one and not is_link and is_within(folder, one)) for one in named)
 
     def _keep_up(self) -> None:
         """Drop what was decided by ignore files that have changed."""
         if self._epoch != self._files.epoch:
             self._epoch = self._files.epoch
-            self._known, self._folders = {}, {}
+            self._within, self._folders = {}, {}
 
-    def _reads(self, path: str) -> bool:
-        counts, literal = False, None
-        for pattern in self.patterns:
-            if pattern.matches(path):
-                counts = not pattern.negated
-                literal = _deeper(literal, pattern.literal) if counts else None
-        return counts and not self._leaves_out(path, literal)
+    def _decide_in(self, folder: str) -> _Counts:
+        fixed, open_ones = _split(self.patterns, folder)
+        is_in, literal = False, None
+        for pattern in fixed:
+            is_in = not pattern.negated
+            literal = _deeper(literal, pattern.literal) if is_in else None
+        if not open_ones and not is_in:
+            return nothing
+        leaves_out = self._leaves_out_in(folder, literal)
+        if not open_ones:
+            return lambda name: not leaves_out(name)
+        prefix = f"{folder}/" if folder else ""
 
-    def _leaves_out(self, path: str, literal: str | None) -> bool:
+        def counts(name: str) -> bool:
+            path, is_taken, deepest = prefix + name, is_in, literal
+            for pattern in open_ones:
+                if pattern.matches(path):
+                    is_taken = not pattern.negated
+                    deepest = _deeper(deepest, pattern.literal) if is_taken else None
+            if not is_taken:
+                return False
+            if deepest == literal:
+                return not leaves_out(name)
+            return not self._leaves_out_in(folder, deepest, is_itself=deepest == path)(name)
+
+        return counts
+
+    def _leaves_out_in(self, folder: str, literal: str | None, *, is_itself: bool = False) -> Test:
+        """Whether files in `folder` are ignored, by their names; `is_itself`: the only one meant is named in full."""
         if self._ignored is None:
-            return False
-        if self._files.is_built_in(path, is_dir=False, above=literal):
-            return True
-        verdict = None
-        for pattern in self._ignored:
-            if pattern.matches(path):
-                verdict = not pattern.negated
-        return self._files.ignores(path, is_dir=False, above=literal) if verdict is None else verdict
+            return nothing
+        by_list = nothing if is_itself else self._files.built_in_in(folder, literal)
+        by_files = nothing if is_itself else self._files.ignores_in(folder, literal)
+        fixed, open_ones = _split(self._ignored, folder)
+        known = not fixed[-1].negated if fixed else None
+        if not open_ones and known is None:
+            return lambda name: by_list(name) or by_files(name)
+        prefix = f"{folder}/" if folder else ""
+
+        def leaves_out(name: str) -> object:
+            verdict = known
+            for pattern in open_ones:
+                if pattern.matches(prefix + name):
+                    verdict = not pattern.negated
+            return by_list(name) or (by_files(name) if verdict is None else verdict)
+
+        return leaves_out
 
     def _enters(self, folder: str) -> bool:
         leads, literal = False, None
@@ -108,7 +150,7 @@ class Rules:
         """Whether everything below `folder` is ignored."""
         if self._ignored is None:
             return False
-        if self._files.is_built_in(folder, is_dir=True, above=literal):
+        if self._files.is_built_in(folder, literal):
             return True
         verdict, may_return = None, False
         for pattern in self._ignored:
@@ -118,7 +160,24 @@ class Rules:
                 may_return = True
         if may_return:
             return False
-        return self._files.ignores(folder, is_dir=True, above=literal) if verdict is None else verdict
+        return self._files.ignores(folder, literal) if verdict is None else verdict
+
+
+def _split(patterns: tuple[Pattern, ...], folder: str) -> tuple[tuple[Pattern, ...], tuple[Pattern, ...]]:
+    """Those that match every file in `folder`, up to the first that has to see names; that and what follows.
+
+    Patterns that can match nothing in `folder` are left out.
+    """
+    able = [pattern for pattern in patterns if pattern.leads_into(folder)]
+    every = [_matches_all_in(pattern, folder) for pattern in able]
+    first = every.index(False) if False in every else len(able)
+    return tuple(able[:first]), tuple(able[first:])
+
+
+def _matches_all_in(pattern: Pattern, folder: str) -> bool:
+    if pattern.literal is not None:
+        return is_within(folder, pattern.literal)
+    return pattern.matches(folder, is_dir=True)
 
 
 def _deeper(one: str | None, other: str | None) -> str | None:

@@ -22,6 +22,9 @@ from procwatch.core.state import Remembered, RememberedService
 from procwatch.errors import RefusedError
 from procwatch.runtime.guardian import front_pid
 
+# What is known of the content of files, beside state.json: that is small, and read before anything starts.
+FINGERPRINTS = "fingerprints"
+
 _VERSION = 1
 
 

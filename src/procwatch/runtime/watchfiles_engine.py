@@ -1,13 +1,16 @@
 """The system's events through watchfiles (FSEvents on macOS, inotify), which this is the only door to.
 
 Rule 1: it is given single folders, real and existing, and only says where to look.
-Rule 2: it looks for events at short steps, also while nothing happens.
+Rule 2: it looks for events at short steps, also while nothing happens; for folders moved or deleted as a whole, of
+which only that counts, once a second.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+import time
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 
 from watchfiles._rust_notify import RustNotify, WatchfilesRustInternalError
@@ -22,6 +25,9 @@ _STEP_MS = 8
 # The longest that watchfiles collects while more and more come: shorter than the silence that ends a batch of many.
 _COLLECT_MS = 20
 
+# How often it is looked whether the folders above all that is watched are still the same.
+_ABOVE_S = 1.0
+
 
 class WatchfilesEngine:
     """One set of watches at a time."""
@@ -32,16 +38,26 @@ class WatchfilesEngine:
         self._lost: str | None = None
         self._refused: str | None = None
         self._woken = threading.Event()
+        self._names: dict[str, list[str]] = {}
+        self._above: dict[str, tuple[int, int]] = {}
+        self._looked_s = 0.0
 
     def watch(self, folders: AbstractSet[WatchedFolder]) -> frozenset[str]:
         """Take new watches for all of them, then give back the old ones: nothing is missed in between."""
-        paths = frozenset(folder.real for folder in folders)
+        self._above = {folder.real: folder.identity for folder in folders if folder.what == "itself"}
+        names: dict[tuple[int, int], list[str]] = {}
         # Folders near the project come first: if not all can be watched, those far down are looked at.
-        able = sorted((one for one in paths if _can_watch(one)), key=lambda one: (one.count("/"), one))
+        for folder in sorted(folders, key=lambda one: (one.real.count("/"), one.real)):
+            if folder.what != "itself":
+                names.setdefault(folder.identity, []).append(folder.real)
+        able = [each[0] for each in names.values() if _can_watch(each[0])]
         notify, count = self._take_watches(able)
         self._give_back()
         self._notify = notify
-        return paths - frozenset(able[:count])
+        granted = set(able[:count])
+        # Of a folder with several names (a bind mount) it tells under one: the others are meant as well.
+        self._names = {each[0]: each for each in names.values() if len(each) > 1}
+        return frozenset(one for each in names.values() if each[0] not in granted for one in each)
 
     def wait(self, timeout_s: float | None) -> Events:
         """Block until something happened. What came while `watch` was at work comes first."""
@@ -51,19 +67,29 @@ class WatchfilesEngine:
         if self._pending:
             places, self._pending = frozenset(self._pending), set()
             return Events(places)
+        if moved := self._moved():
+            return Events(moved)
+        wait_s = _ABOVE_S if timeout_s is None else min(timeout_s, _ABOVE_S)
         if self._notify is None:
-            self._woken.wait(timeout_s)
+            self._woken.wait(wait_s)
             self._woken.clear()
             return Events()
-        # 0 is "for ever" to watchfiles
-        timeout_ms = 0 if timeout_s is None else max(1, round(timeout_s * 1000))
         try:
-            found = self._notify.watch(_COLLECT_MS, _STEP_MS, timeout_ms, self._woken)
+            found = self._notify.watch(_COLLECT_MS, _STEP_MS, max(1, round(wait_s * 1000)), self._woken)
         except WatchfilesRustInternalError as error:  # a name that is not UTF-8, and it is of no more use after that
             raise EventsLostError(str(error)) from error
         if found == "stop":
             self._woken.clear()
-        return Events() if isinstance(found, str) else Events(frozenset(path for _, path in found))
+        return Events() if isinstance(found, str) else Events(self._under_all_names(path for _, path in found))
+
+    def _under_all_names(self, paths: Iterable[str]) -> frozenset[str]:
+        if not self._names:
+            return frozenset(paths)
+        every: set[str] = set()
+        for path in paths:
+            folder, _, name = path.rpartition("/")
+            every.update(self._names.get(path, (path,)), (f"{one}/{name}" for one in self._names.get(folder, ())))
+        return frozenset(every)
 
     def why_not(self) -> str | None:
         """What the system said to the last `watch`."""
@@ -78,6 +104,17 @@ class WatchfilesEngine:
         if self._notify is not None:
             self._notify.close()
             self._notify = None
+
+    def _moved(self) -> frozenset[str]:
+        """Those folders above all others that are not what they were, if it is time to look; each is told once."""
+        now_s = time.monotonic()
+        if now_s < self._looked_s + _ABOVE_S:
+            return frozenset()
+        self._looked_s = now_s
+        moved = frozenset(real for real, identity in self._above.items() if _identity(real) != identity)
+        for real in moved:
+            del self._above[real]
+        return moved
 
     def _take_watches(self, folders: list[str]) -> tuple[RustNotify | None, int]:
         """Watches for as many of these as the system grants, the first ones."""
@@ -115,12 +152,20 @@ class WatchfilesEngine:
         self.close()
 
 
-def _can_watch(folder: str) -> bool:
-    """Whether watchfiles takes the name and the system the folder."""
+def _identity(path: str) -> tuple[int, int] | None:
     try:
-        folder.encode()
+        found = os.stat(path)  # noqa: PTH116
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino)
+
+
+def _can_watch(path: str) -> bool:
+    """Whether watchfiles takes the name and the system the folder or file."""
+    try:
+        path.encode()
         # Opened, not asked with access(2): that answers for the real user, and so wrongly where rights were dropped.
-        os.close(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
     except UnicodeEncodeError:  # watchfiles takes UTF-8 only: such a folder is looked at instead
         return False
     except PermissionError:

@@ -1,0 +1,174 @@
+"""A check after a save looks only at what was saved, and comes to the same as one that looks at everything."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from procwatch.core.model import Build, Need, Project
+from procwatch.runtime.inputs import Checked, Inputs
+
+NAMES = tuple(f"src/{number % 5}/{number}.txt" for number in range(30))
+
+
+def write(root: Path, name: str, text: str) -> None:
+    (root / name).parent.mkdir(parents=True, exist_ok=True)
+    (root / name).write_text(text)
+
+
+def project(root: Path) -> Project:
+    builds = (
+        Build("build.a", "make", watch=("src", "more")),
+        Build("build.b", "make", watch=("src",), needs=(Need("build.a", restart=True),)),
+    )
+    return Project(name="shop", folder=str(root), builds={one.name: one for one in builds}, services={})
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "shop"
+    for name in NAMES:
+        write(folder, name, name)
+    return folder
+
+
+@pytest.fixture
+def listed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The folders that are listed, as they come."""
+    found: list[str] = []
+    real = os.scandir
+
+    def counted(path: str) -> Iterator[os.DirEntry[str]]:
+        found.append(path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", counted)
+    return found
+
+
+def anew(root: Path, name: str = "build.a") -> str:
+    return Inputs(project(root)).check(name).digest
+
+
+def checked(inputs: Inputs, *events: str, name: str = "build.a") -> Checked:
+    """A check after these events."""
+    inputs.readers(events)
+    return inputs.check(name)
+
+
+def test_after_a_save_only_what_was_saved_is_looked_at(root: Path, listed: list[str]) -> None:
+    inputs = Inputs(project(root))
+    inputs.check("build.a")
+    for text in ("one", "two"):
+        write(root, "src/1/1.txt", text)
+        listed.clear()
+        found = checked(inputs, "src/1/1.txt", "src/1/1.txt.tmp")
+        assert (listed, found.changed, found.touched) == ([], ("src/1/1.txt",), True)
+        assert found.digest == anew(root)
+
+
+def test_what_no_event_has_told_of_is_found_when_there_is_no_news(root: Path, listed: list[str]) -> None:
+    inputs = Inputs(project(root))
+    inputs.check("build.a")
+    write(root, "src/1/1.txt", "told")
+    write(root, "src/2/2.txt", "not told")
+    assert checked(inputs, "src/1/1.txt").changed == ("src/1/1.txt",)
+    listed.clear()
+    found = inputs.check("build.a")
+    assert listed
+    assert found.changed == ("src/2/2.txt",)
+    assert found.digest == anew(root)
+
+
+def new(root: Path) -> tuple[str, ...]:
+    write(root, "src/1/new.txt", "new")
+    return ("src/1/new.txt",)
+
+
+def gone(root: Path) -> tuple[str, ...]:
+    (root / "src/1/1.txt").unlink()
+    return ("src/1/1.txt",)
+
+
+def touched(root: Path) -> tuple[str, ...]:
+    os.utime(root / "src/1/1.txt", ns=(1, 1))
+    return ("src/1/1.txt",)
+
+
+def folder(root: Path) -> tuple[str, ...]:
+    (root / "src/1/1.txt").unlink()
+    write(root, "src/1/1.txt/inner.txt", "inner")
+    return ("src/1/1.txt", "src/1/1.txt/inner.txt")
+
+
+def many(root: Path) -> tuple[str, ...]:
+    for name in NAMES:
+        write(root, name, "other")
+    return NAMES
+
+
+def renamed(root: Path) -> tuple[str, ...]:
+    (root / "src/1").rename(root / "src/9")
+    return tuple(name for name in NAMES if name.startswith("src/1/"))
+
+
+def linked(root: Path) -> tuple[str, ...]:
+    (root / "more").symlink_to("elsewhere")
+    write(root, "elsewhere/a.txt", "far")
+    return ("more/a.txt",)
+
+
+def ignored(root: Path) -> tuple[str, ...]:
+    write(root, "src/.gitignore", "2.txt\n")
+    return ("src/.gitignore",)
+
+
+@pytest.mark.parametrize("change", [new, gone, touched, folder, many, renamed, linked, ignored])
+def test_after_anything_else_all_is_looked_at(
+    root: Path, listed: list[str], change: Callable[[Path], tuple[str, ...]]
+) -> None:
+    inputs = Inputs(project(root))
+    inputs.check("build.a")
+    events = change(root)
+    listed.clear()
+    found = checked(inputs, *events)
+    assert listed
+    assert found.digest == anew(root)
+
+
+def test_a_build_that_needs_another_looks_at_all_that_it_may_have_made(root: Path, listed: list[str]) -> None:
+    inputs = Inputs(project(root))
+    inputs.check("build.b")
+    write(root, "src/1/1.txt", "told")
+    write(root, "src/2/2.txt", "made, and not told yet")
+    listed.clear()
+    assert checked(inputs, "src/1/1.txt", name="build.b").changed == ("src/1/1.txt", "src/2/2.txt")
+    assert listed
+
+
+def test_another_project_looks_at_all(root: Path, listed: list[str]) -> None:
+    inputs = Inputs(project(root))
+    inputs.check("build.a")
+    other = inputs.renewed(project(root), ())
+    write(root, "src/1/1.txt", "other")
+    listed.clear()
+    assert checked(other, "src/1/1.txt").changed == ("src/1/1.txt",)
+    assert listed
+
+
+def test_many_saves_one_after_the_other_come_to_the_same(root: Path) -> None:
+    inputs = Inputs(project(root))
+    first = inputs.check("build.a").digest
+    for turn, name in enumerate(NAMES[:20]):
+        write(root, name, f"turn {turn}")
+        assert checked(inputs, name).digest == anew(root)
+    for name in NAMES[:20]:
+        write(root, name, name)
+        last = checked(inputs, name).digest
+    assert last == first
+    shutil.rmtree(root / "src/1")
+    assert inputs.check("build.a").digest == anew(root)
