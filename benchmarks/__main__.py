@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import control, ends, idle, proxy, saves, startup, switching, throughput, tree
+from benchmarks import control, ends, idle, proxy, saves, servers, startup, switching, throughput, tree
 from benchmarks.beacon import make_beacon
 from benchmarks.figures import Result, Row, as_data, render, table
 from benchmarks.peers import PEERS, Peer
@@ -21,8 +21,8 @@ from benchmarks.settings import QUICK, Bench, Settings, machine
 
 SUBJECTS: dict[str, Callable[[Bench], Result]] = {
     "saves": saves.measure, "startup": startup.measure, "idle": idle.measure, "throughput": throughput.measure,
-    "ends": ends.measure, "control": control.measure, "switching": switching.measure, "proxy": proxy.measure,
-    "tree": tree.measure,
+    "ends": ends.measure, "control": control.measure, "switching": switching.measure, "servers": servers.measure,
+    "proxy": proxy.measure, "tree": tree.measure,
 }  # fmt: skip
 
 
@@ -55,6 +55,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--lines", type=_whole, help="lines that are printed (1000000)")
     parser.add_argument("--repeats", type=_whole, help="starts for each tool and number of services (5)")
     parser.add_argument("--switches", type=_whole, help="saves while clients ask, one of which breaks the build (9)")
+    parser.add_argument("--restarts", type=_whole, help="switches of each real server, in each way (100)")
     parser.add_argument("--ends", type=_whole, help="runs that are ended, for each tool and signal (25)")
     parser.add_argument("--calls", type=_whole, help="calls of `status` for each tool (1000)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single value there, too")
@@ -72,7 +73,7 @@ def _whole(text: str) -> int:
 
 
 def _settings(asked: argparse.Namespace) -> Settings:
-    names = ("saves", "lines", "repeats", "ends", "switches", "calls")
+    names = ("saves", "lines", "repeats", "ends", "switches", "restarts", "calls")
     given = {name: getattr(asked, name) for name in names if getattr(asked, name)}
     return replace(QUICK if asked.quick else Settings(), **given)
 
@@ -94,7 +95,11 @@ def _measure(name: str, bench: Bench, missing: tuple[Peer, ...]) -> Result:
 
 def takes_part(peer: Peer, name: str) -> bool:
     """Whether a subject knows how to use the tool."""
-    return bool({"saves": peer.watch, "tree": peer.watch, "control": peer.control, "proxy": False}.get(name, peer.run))
+    others = {
+        "saves": peer.watch, "switching": peer.watch, "tree": peer.watch, "control": peer.control, "servers": None,
+        "proxy": None,
+    }  # fmt: skip
+    return others.get(name, peer.run) is not None
 
 
 def _end(number: int, _frame: object) -> None:

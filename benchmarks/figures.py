@@ -100,9 +100,10 @@ def _cell(row: Row, column: str, result: Result) -> str:
 
 
 def _shown(spread_of: Spread) -> str:
-    """The median, and behind it what nearly all stay below."""
+    """The median, and behind it what nearly all stay below; a single value may be a count."""
     if spread_of.count == 1:
-        return number(spread_of.median)
+        only = spread_of.median
+        return f"{only:,.0f}" if only.is_integer() else number(only)
     # With fewer values the percentile is the largest one.
     word = f"p{spread_of.percent}" if spread_of.count * (100 - spread_of.percent) >= 100 else "max"
     return f"{number(spread_of.median)} ({word} {number(spread_of.high)})"

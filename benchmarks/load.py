@@ -8,13 +8,17 @@ Rule 2: strict. An answer counts if it is whole; a kept connection that was clos
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 import time
 from dataclasses import dataclass, field
 from types import TracebackType
+from urllib.request import urlopen
 
 # What takes longer than this is lost: no user waits so long.
 _PATIENCE_S = 20.0
+# Between looks at a server that is starting.
+_LOOK_S = 0.05
 _REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n%b\r\n"
 
 
@@ -73,6 +77,11 @@ class Load:
     def lost(self) -> int:
         """Of both kinds."""
         return self.fresh.lost + self.kept.lost
+
+    @property
+    def longest_ms(self) -> float:
+        """The longest answer of both kinds."""
+        return 1000 * max(self.fresh.longest_s, self.kept.longest_s)
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -178,3 +187,24 @@ class Connection:
 
 def _in_a_word(error: BaseException) -> str:
     return str(error) if isinstance(error, BrokenAnswerError) else type(error).__name__
+
+
+def free_port() -> int:
+    """A port of this machine that nobody has now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def answers(port: int, within_s: float) -> bool:
+    """Wait until a server answers at a port; whether one does in time."""
+    end_s = time.monotonic() + within_s
+    while time.monotonic() < end_s:
+        try:
+            with urlopen(f"http://127.0.0.1:{port}/", timeout=within_s) as answer:
+                answer.read()
+        except OSError:
+            time.sleep(_LOOK_S)
+        else:
+            return True
+    return False

@@ -46,7 +46,8 @@ class Peer:
     """One tool. `watch` makes a plan from (build, service), `run` from the services by name; none: it cannot.
 
     `control` is given (services by name, build): a tool that does not watch runs the build in a loop beside them.
-    `ask_version`: arguments that make it print its version; none: it has no such.
+    `ask_version`: arguments that make it print its version; none: it has no such. `programs`: what it is made of, if
+    not of the one that is called as it is; the version is that of the first.
     """
 
     name: str
@@ -54,10 +55,12 @@ class Peer:
     run: Callable[[Mapping[str, str]], Plan] | None = None
     control: Callable[[Mapping[str, str], str], Asked] | None = None
     ask_version: tuple[str, ...] | None = ("--version",)
+    programs: tuple[str, ...] = ()
 
     def find(self) -> str | None:
-        """The program's path; the folder of this Python comes first."""
-        return shutil.which(self.name, path=search_path())
+        """The (first) program's path, if all are there; the folder of this Python comes first."""
+        paths = [shutil.which(program, path=search_path()) for program in self.programs or (self.name,)]
+        return paths[0] if all(paths) else None
 
     def version(self) -> str:
         """As the tool or its package says it, or "?"."""
@@ -119,9 +122,26 @@ def _procwatch_watch(build: str, service: str) -> Plan:
     return Plan(("procwatch", "start"), {"watch.toml": f"{builds}\n{services}"})
 
 
+_CRATE = {"Cargo.toml": '[package]\nname = "app"\nversion = "0.1.0"\nedition = "2021"\n'}
+
+
 def _cargo_watch(build: str, service: str) -> Plan:
-    crate = '[package]\nname = "app"\nversion = "0.1.0"\nedition = "2021"\n'
-    return Plan(("cargo-watch", "watch", "-w", "src", "-s", f"{build} && exec {service}"), {"Cargo.toml": crate})
+    return Plan(("cargo-watch", "watch", "-w", "src", "-s", f"{build} && exec {service}"), _CRATE)
+
+
+def _two_cargo_watch(build: str, service: str) -> Plan:
+    """One builds and touches a file, the other runs the service and restarts it when that file is touched."""
+    builds = shlex.join(("cargo-watch", "watch", "-w", "src", "-s", build, "-s", "touch .trigger"))
+    serves = shlex.join(("cargo-watch", "watch", "--no-vcs-ignores", "-w", ".trigger", "-s", f"exec {service}"))
+    return Plan(("sh", "-c", f"{builds} & exec {serves}"), {**_CRATE, ".trigger": ""})
+
+
+def _cargo_watch_and_pm2(build: str, service: str) -> Plan:
+    """pm2's daemon is one of this folder alone: it carries the session's mark, and is ended by that."""
+    app = {"name": "app", "script": "sh", "args": ["-c", f"exec {service}"], "interpreter": "none"}
+    restart = shlex.join(("cargo-watch", "watch", "-w", "src", "-s", build, "-s", "pm2 startOrRestart app.json"))
+    files = {**_CRATE, "app.json": json.dumps({"apps": [app]})}
+    return Plan(("sh", "-c", f'PM2_HOME="$PWD/.pm2" exec {restart}'), files)
 
 
 def _watchexec(build: str, service: str) -> Plan:
@@ -223,6 +243,8 @@ def _process_compose_control(services: Mapping[str, str], build: str) -> Asked:
 PEERS = (
     Peer("procwatch", watch=_procwatch_watch, run=_procfile_with("procwatch", "start"), control=_procwatch_control),
     Peer("cargo-watch", watch=_cargo_watch),
+    Peer("two-cargo-watch", watch=_two_cargo_watch, programs=("cargo-watch",)),
+    Peer("cargo-watch+pm2", watch=_cargo_watch_and_pm2, programs=("pm2", "cargo-watch"), ask_version=None),
     Peer("watchexec", watch=_watchexec),
     Peer("entr", watch=_entr, ask_version=()),
     Peer("modd", watch=_modd_watch, run=_modd_run),

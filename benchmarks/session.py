@@ -25,11 +25,11 @@ _MARK = "PROCWATCH_BENCHMARK_SESSION"
 _RUN = uuid.uuid4().hex
 # An outer procwatch; what would colour the output of one tool and not of another; and Python's own switches:
 # PYTHONDONTWRITEBYTECODE makes tools in Python compile all their modules at every start, PYTHONUNBUFFERED slows output.
-_NOT_PASSED_ON = ("PROCWATCH", "FORCE_COLOR", "NO_COLOR", "CLICOLOR", "PORT", "PYTHON")
+_NOT_PASSED_ON = ("PROCWATCH", "FORCE_COLOR", "NO_COLOR", "CLICOLOR", "PORT", "PYTHON", "CARGO_TARGET_DIR")
 # After Ctrl-C; what then still runs is killed.
 _GRACE_S = 5.0
 # For one command; far more than any takes that works.
-_CALL_S = 30.0
+CALL_S = 30.0
 # For what is killed to be gone; a loaded machine may need a moment.
 _KILL_S = 10.0
 # Between looks at a session that is ending; it costs no measurement.
@@ -118,7 +118,9 @@ class Call(NamedTuple):
     took_ms: float
 
 
-def call(words: Sequence[str], folder: Path, around: Surroundings, more: Mapping[str, str]) -> Call:
+def call(
+    words: Sequence[str], folder: Path, around: Surroundings, more: Mapping[str, str], limit_s: float = CALL_S
+) -> Call:
     """Run a command to its end, and keep what it prints in `folder`. One that takes too long is killed: -9."""
     program = shutil.which(words[0], path=search_path()) or words[0]
     env = environment({_MARK: f"{_RUN}-call", "PYTHONPYCACHEPREFIX": str(around.bytecode), **more})
@@ -128,18 +130,18 @@ def call(words: Sequence[str], folder: Path, around: Surroundings, more: Mapping
             (program, *words[1:]), cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=answer, stderr=answer
         )
         try:
-            _wait_for(process)
+            _wait_for(process, limit_s)
             took_ms = (time.monotonic_ns() - began_ns) / 1e6
         finally:
             process.kill()
     return Call(process.wait(), took_ms)
 
 
-def _wait_for(process: subprocess.Popen[bytes]) -> None:
-    """Until it ends, at most `_CALL_S`. Popen's own wait with a limit looks only every 50 ms."""
+def _wait_for(process: subprocess.Popen[bytes], limit_s: float) -> None:
+    """Until it ends, at most so long. Popen's own wait with a limit looks only every 50 ms."""
     ended = os.pidfd_open(process.pid)
     try:
-        select.select((ended,), (), (), _CALL_S)
+        select.select((ended,), (), (), limit_s)
     finally:
         os.close(ended)
 

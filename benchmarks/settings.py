@@ -13,7 +13,7 @@ from typing import IO
 
 from benchmarks.beacon import Beacon
 from benchmarks.peers import Peer, Plan
-from benchmarks.session import Call, Session, Surroundings, call, running
+from benchmarks.session import CALL_S, Call, Session, Surroundings, call, running
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,7 @@ class Settings:
     idle_s: float = 15.0
     ends: int = 25
     switches: int = 9
+    restarts: int = 100
     calls: int = 1_000
     load_s: float = 1.0
     download: int = 1 << 30
@@ -42,6 +43,7 @@ QUICK = Settings(
     idle_s=2.0,
     ends=1,
     switches=2,
+    restarts=2,
     calls=3,
     load_s=0.2,
     download=1 << 26,
@@ -63,9 +65,9 @@ class Bench:
         """A tool for the length of a `with`; `began_ns` is on the beacon's clock."""
         return running(plan, folder, self._around, stdout)
 
-    def call(self, words: Sequence[str], folder: Path, env: Mapping[str, str]) -> Call:
+    def call(self, words: Sequence[str], folder: Path, env: Mapping[str, str], limit_s: float = CALL_S) -> Call:
         """One command of a tool, from its start to its end; what it prints is in `folder`, as "answer"."""
-        return call(words, folder, self._around, env)
+        return call(words, folder, self._around, env, limit_s)
 
     @property
     def _around(self) -> Surroundings:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import shlex
-import socket
 import sys
 import time
 from pathlib import Path
-from urllib.request import urlopen
 
 from benchmarks.figures import Result, Row
-from benchmarks.load import Load
+from benchmarks.load import Load, answers, free_port
 from benchmarks.peers import SOURCE, Peer, Plan
 from benchmarks.settings import Bench
 
@@ -36,10 +34,11 @@ def measure(bench: Bench) -> Result:
 
 
 def _row(peer: Peer, bench: Bench) -> Row:
-    port, place = _free_port(), bench.place(f"switching/{peer.name}")
+    port, place = free_port(), bench.place(f"switching/{peer.name}")
     with bench.run(_plan(peer, port), place):
-        if not _answers(port):
+        if not answers(port, _START_S):
             return Row(peer.name, note=f"does not serve within {_START_S:g} s")
+        time.sleep(_PAUSE_S)  # two tools that start side by side may restart it once more
         with Load(port) as load:
             for number in range(1, bench.settings.switches + 1):
                 (place / SOURCE).write_text("broken" if number == _BROKEN_SAVE else f"fn main() {{ {number} }}\n")
@@ -48,7 +47,7 @@ def _row(peer: Peer, bench: Bench) -> Row:
         LOST_FRESH: (1000 * load.fresh.lost / load.fresh.asked,),
         LOST_KEPT: (1000 * load.kept.lost / load.kept.asked,),
         CLOSED: (float(load.closed),),
-        LONGEST: (1000 * max(load.fresh.longest_s, load.kept.longest_s),),
+        LONGEST: (load.longest_ms,),
     }
     versions = len(load.bodies)
     expected = bench.settings.switches + (bench.settings.switches < _BROKEN_SAVE)
@@ -64,22 +63,3 @@ def _plan(peer: Peer, port: int) -> Plan:
     toml = plan.files["watch.toml"]
     own = f'listen = ["127.0.0.1:{port}"]\nready = {{ http = "/" }}\nrun = {json.dumps("exec " + service)}\n'
     return Plan(plan.command, {"watch.toml": toml.replace(f"run = {json.dumps('exec ' + service)}\n", own)})
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _answers(port: int) -> bool:
-    end_s = time.monotonic() + _START_S
-    while time.monotonic() < end_s:
-        try:
-            with urlopen(f"http://127.0.0.1:{port}/", timeout=_START_S) as answer:
-                answer.read()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return True
-    return False

@@ -49,7 +49,7 @@ def _project_options(command: Any) -> Any:
     """The options that change what is read."""
     concurrency = click.option(
         "-c", "--concurrency", "concurrency", metavar="NAME=N,…",
-        help="How many of each process of the Procfile: web=2,worker=3; web=0 leaves web out.",
+        help="How many of each service: web=2,worker=3; web=0 leaves web out.",
     )  # fmt: skip
     env = click.option(
         "-e", "--env-file", "env_files", multiple=True, metavar="FILE",
@@ -113,7 +113,7 @@ def start(names: tuple[str, ...], env_files: tuple[str, ...], concurrency: str |
       procwatch start -d                 in the background; own lines: .procwatch/logs/procwatch.log
       procwatch start --except api       all but service.api, which you run yourself
       procwatch start api                service.api and what it needs
-      procwatch start -c web=2,worker=3  as a Procfile, with replicas
+      procwatch start -c web=2,worker=3  so many replicas of these services
       procwatch start --json             events for another program
     """
     if options["verbose"] and options["quiet"]:

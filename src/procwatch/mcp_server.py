@@ -48,6 +48,7 @@ _Timeout = Annotated[
 ]  # fmt: skip
 _Lines = Annotated[int, Field(ge=1, le=_MOST_LINES, description="How many of the last lines.")]
 _Grep = Annotated[str | None, Field(description="Only lines in which this regular expression is found.")]
+_Release = Annotated[int | None, Field(ge=1, description="A release by its number; none: what ran before.")]
 _LOOKS = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 _ACTS = ToolAnnotations(read_only_hint=False, destructive_hint=False, open_world_hint=False)
 
@@ -60,7 +61,7 @@ def serve(file: Path | None) -> int:
     tools = _Tools(file)
     for tool in (tools.status, tools.why, tools.logs, tools.wait):
         server.tool(annotations=_LOOKS)(tool)
-    for tool in (tools.build, tools.restart):
+    for tool in (tools.build, tools.restart, tools.rollback):
         server.tool(annotations=_ACTS)(tool)
     server.run("stdio")
     return 0
@@ -104,6 +105,12 @@ class _Tools:
     def restart(self, names: _Services, timeout: _Timeout = _TIMEOUT_S) -> Answer:
         """Restart services, start those that are stopped, and wait until they are ready."""
         return self._ask("restart", {"names": names, "timeout": timeout})
+
+    def rollback(self, names: _Services, to: _Release = None, timeout: _Timeout = _TIMEOUT_S) -> Answer:
+        """Take services back to the releases that they ran before, until a build of them succeeds. For builds with
+        `outputs` alone; `status` lists the releases."""
+        number = {} if to is None else {"to": to}
+        return self._ask("rollback", {"names": names, "timeout": timeout, **number})
 
     def _ask(self, method: str, params: Mapping[str, Any]) -> Answer:
         try:

@@ -40,12 +40,12 @@ def test_check_counts_what_it_found_and_warns_on_standard_error(project: Path) -
 
 
 def test_check_tells_all_errors_with_their_place_and_ends_with_2(project: Path) -> None:
-    write(project / "watch.toml", TOML + 'wacth = ["x"]\nreplicas = 2\n')
+    write(project / "watch.toml", TOML + 'wacth = ["x"]\nlimits = {}\n')
     done = procwatch(project, "check")
     assert done.returncode == 2
     assert done.stdout == ""
     assert 'watch.toml:8:1: service "api": unknown key "wacth"; did you mean "watch"?\n' in done.stderr
-    assert 'watch.toml:9:1: service "api": "replicas" is not supported yet\n' in done.stderr
+    assert 'watch.toml:9:1: service "api": "limits" is not supported yet\n' in done.stderr
     assert done.stderr.endswith("2 errors; nothing was started\n")
 
 

@@ -62,7 +62,7 @@ def test_it_says_what_it_can_do(shop: Path) -> None:
             return (await client.list_tools()).tools
 
     found = {tool.name: tool for tool in asyncio.run(tools())}
-    assert set(found) == {"status", "why", "logs", "wait", "build", "restart"}
+    assert set(found) == {"status", "why", "logs", "wait", "build", "restart", "rollback"}
     for tool in found.values():
         assert tool.description
         assert all("description" in field for field in tool.input_schema["properties"].values())
@@ -97,6 +97,25 @@ def test_builds_and_restarts_tell_the_outcome(shop: Path, start: Start) -> None:
     assert built.structured_content["results"][0]["reason"] == "run 2 succeeded"
     assert restarted.structured_content["results"][0]["outcome"] == "done"
     assert late.structured_content["results"][0]["outcome"] == "timed out"
+
+
+def test_a_rollback_tells_the_outcome(project: Path, start: Start) -> None:
+    outputs = 'outputs = ["made"]'
+    write(project / "watch.toml", TOML.replace("[build.api]", f"[build.api]\n{outputs}"))
+    write(project / "src", "one")
+    write(project / "made", "one")
+    live = start()
+    live.wait("service_ready")
+    (nothing,) = talk(project, ("rollback", {"names": ["api"]}))
+    assert nothing.is_error
+    assert "service.api cannot go back" in told(nothing)
+    write(project / "made", "two")
+    write(project / "src", "two")
+    live.wait("service_ready", times=2)
+    back, wrong = talk(project, ("rollback", {"names": ["api"]}), ("rollback", {"names": ["api"], "to": 9}))
+    assert back.structured_content["results"][0]["outcome"] == "done"
+    assert live.wait("rolled_back")["reason"] == "asked for"
+    assert "has no release 9" in told(wrong)
 
 
 def test_what_cannot_be_done_is_an_error_in_words(shop: Path, start: Start) -> None:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,7 @@ async def server(
     tls: ssl.SSLContext | None = None,
     host: str = "127.0.0.1",
     taken: asyncio.Event | None = None,
+    port: int = 0,
 ) -> AsyncIterator[int]:
     """A server that gives this answer to everyone; None: it takes connections (and sets `taken`) and is silent."""
     connections: list[asyncio.StreamWriter] = []
@@ -76,7 +78,7 @@ async def server(
         writer.write(answer)
         writer.close()
 
-    listener = await asyncio.start_server(serve, host, 0, ssl=tls)
+    listener = await asyncio.start_server(serve, host, port, ssl=tls)
     try:
         yield listener.sockets[0].getsockname()[1]
     finally:
@@ -456,6 +458,37 @@ def test_the_deadline_ends_a_try_that_is_under_way(tmp_path: Path) -> None:
         return await reason_of(RunProbe("setsid sleep 300 & sleep 300"), timing, target)
 
     assert probed(tmp_path, work) == "the first try did not end in time"
+
+
+@pytest.mark.parametrize("kind", ["http", "tcp"])
+def test_a_port_that_is_not_open_yet_is_asked_again_soon(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port, tries = free_port(), 0
+    tried_often = asyncio.Event()
+    connect = readiness._connect
+
+    async def counted(host: str, number: int) -> socket.socket:
+        nonlocal tries
+        tries += 1
+        if tries >= 6:  # each try asks two addresses
+            tried_often.set()
+        return await connect(host, number)
+
+    monkeypatch.setattr(readiness, "_connect", counted)
+
+    async def work(_: Stage, target: Target) -> str | None:
+        probe: Probe = HttpProbe(port, "/") if kind == "http" else TcpProbe(port)
+        ready = asyncio.create_task(until_ready(probe, replace(PATIENT, interval_s=3600), target))
+        await tried_often.wait()
+        taken = asyncio.Event()
+        answer = b"HTTP/1.1 204 No Content\r\n\r\n" if kind == "http" else None
+        async with server(answer, taken=taken, port=port):
+            await ready
+            await taken.wait()
+        return None
+
+    assert probed(tmp_path, work) is None
 
 
 def test_the_deadline_tells_what_the_last_try_met(tmp_path: Path) -> None:

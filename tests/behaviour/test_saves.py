@@ -173,3 +173,50 @@ def test_a_build_that_writes_what_it_watches_is_told_as_a_loop_after_five_rounds
     mark = live.mark()
     write(project / "src/main.rs", "two\n")
     live.wait("build_started", after=mark)
+
+
+def test_a_hook_that_writes_what_its_build_watches_is_told_as_a_loop_too(project: Path, start: Start) -> None:
+    hook = "[build.app.hooks]\npost_build = 'date +%N > src/generated'\n"
+    live = running(project, start, TOML.replace("[service.web]", f"{hook}\n[service.web]"))
+    assert live.wait("build_loop", "build.app")["paths"] == ["src/generated"]
+
+
+@pytest.mark.parametrize(
+    ("toml", "names", "cause"),
+    [
+        (TOML.replace("exec sleep", "date +%N > src/generated; exec sleep"), ["build.app"], "starts of service.web"),
+        (TOML.replace("exec sleep", "touch src/x; exec sleep") + 'watch = ["src/x"]\n', ["service.web"], "starts of"),
+        (TOML + "hooks = { post_start = 'date +%N > src/generated' }\n", ["build.app"], "starts of service.web"),
+        (
+            TOML.replace("> built", "> built; exit 2")
+            + "[build.app.hooks]\nbuild_failed = 'date +%N > src/generated'\n",
+            ["build.app"],
+            "runs of build.app",
+        ),
+    ],
+    ids=["service", "own watch", "post_start", "build_failed"],
+)
+def test_what_makes_itself_run_again_by_another_way_is_named(
+    project: Path, start: Start, toml: str, names: list[str], cause: str
+) -> None:
+    write(project / "watch.toml", toml)
+    write(project / "src/main.rs", "one\n")
+    told = start().wait("always_changing")
+    assert set(names) <= set(told["names"])
+    assert cause in told["reason"]
+
+
+def test_log_files_and_what_a_build_makes_start_nothing(project: Path, start: Start) -> None:
+    watch = 'watch = ["src/**", "watch.toml", ".procwatch/**", "made"]\nignore = ["!.procwatch"]\noutputs = ["made"]'
+    toml = TOML.replace("> built", "> made; date").replace('watch = ["src/**"]', watch)
+    toml = toml.replace("cat built >> started; exec sleep 1000", "while :; do echo line; sleep 0.01; done")
+    live = running(project, start, toml)
+    log = project / ".procwatch/logs/service.web.log"
+    for content in ("two\n", "three\n"):
+        mark = live.mark()
+        size = log.stat().st_size
+        live.until(lambda: log.stat().st_size > size + 500, "more lines in the log")  # noqa: B023
+        write(project / "src/main.rs", content)
+        live.wait("service_switched", after=mark)
+        assert live.wait("files_changed", after=mark)["paths"] == ["src/main.rs"]
+        assert builds(live, mark) == 1

@@ -136,6 +136,22 @@ def test_no_connection_is_lost_or_led_astray_while_the_slots_take_turns(host: st
     assert crowd.count >= 600
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_connections_are_spread_over_all_slots_in_charge_and_come_to_no_other(host: str) -> None:
+    need_linux()
+    with listening_at(host) as listening, ExitStack() as clients:
+        for _ in range(3):
+            listening.grow()
+        assert [*listening.slots] == [0, 1, 2, 3, 4]
+        listening.put_in_charge(1, 3, 4)
+        for _ in range(200):
+            clients.enter_context(client_of(listening))
+        waiting = [listening.queue_length(slot) or 0 for slot in listening.slots]
+        assert waiting[0] == waiting[2] == 0
+        assert min(waiting[1], waiting[3], waiting[4]) > 20, waiting  # by chance 67 each
+        assert sum(waiting) == 200
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "::"])
 @pytest.mark.parametrize("in_charge", [0, 1])
 def test_a_steered_source_port_reaches_the_other_slot_and_all_else_does_not(host: str, in_charge: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,8 +44,16 @@ def projects(draw: st.DrawFn) -> Project:
         hooks = {"pre_start": ("true",)} if draw(st.booleans()) else {}
         switch = draw(st.sampled_from(["replace", "overlap"]))
         verify = draw(st.sampled_from([None, "true"]))
-        services.append(service(str(index), *chosen, hooks=hooks, switch=switch, verify=verify))
+        made = service(str(index), *chosen, hooks=hooks, switch=switch, verify=verify)
+        services += replicas(made, draw(st.sampled_from([1, 1, 2, 3])))
     return project(*builds, *services, jobs=draw(st.integers(1, 3)))
+
+
+def replicas(made: Service, count: int) -> list[Service]:
+    """The service, or several of it."""
+    if count == 1:
+        return [made]
+    return [replace(made, name=f"{made.name}.{number}", of=made.name, replica=number) for number in range(1, count + 1)]
 
 
 def play(world: World, data: st.DataObject) -> None:

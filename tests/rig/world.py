@@ -45,6 +45,9 @@ def project(*units: Build | Service, jobs: int = 8) -> Project:
 # The content of a build that succeeds, but breaks the fragile ones that need it.
 BRITTLE = 2
 
+# In which a service that serves is on its way to another instance.
+_SWITCHES = frozenset({Phase.SWITCHING, Phase.OVERLAPPING, Phase.RETIRING})
+
 # What takes time, and what is told at once.
 Effect = (
     msg.CheckInputs | msg.StartBuild | msg.StopBuild | msg.RunHook | msg.StopHook | msg.StartInstance
@@ -252,6 +255,10 @@ class World:
         """The notices of this kind so far."""
         return [notice for notice in self.notices if notice.event == event and name in (None, notice.name)]
 
+    def checks(self) -> list[msg.CheckInputs]:
+        """The reading of inputs that is under way."""
+        return [item for item in self.pending if isinstance(item, msg.CheckInputs)]
+
     def starts(self, name: str) -> int:
         """How many runs of a build, or instances of a service, have been started."""
         return len(self.told("build_started", name)) + len([item for item in self.launches if item.name == name])
@@ -265,10 +272,12 @@ class World:
                 self.gathered.append(event)
                 return
             self._send_gathered()
+        before = self.state
         made = plan(self.project, self.state, event, self.now_s)
         self.project, self.state, self.holds, self.at_rest = made.project, made.state, made.holds, made.at_rest
         for action in made.actions:
             self._perform(action)
+        self._must_roll(before)
         self._must_hold(made)
 
     def _perform(self, action: msg.Action) -> None:
@@ -456,6 +465,17 @@ class World:
         assert name not in self.state.removed, f"{name} is started although it has been removed"
         self.ran_as[name] = started_as
         self.launches.append(Launch(name, instance, built, basis, started_as, action.releases))
+
+    def _must_roll(self, before: State) -> None:
+        """No replica that serves is switched while another one is between two instances."""
+        for name, unit in self.project.services.items():
+            old, now = before.services.get(name), self.state.services.get(name)
+            if not unit.of or old is None or now is None or old.phase is not Phase.READY or now.phase not in _SWITCHES:
+                continue
+            for other in self.project.services.values():
+                state = self.state.services.get(other.name)
+                if other.of == unit.of and other.name != name and state is not None and state.wanted:
+                    assert state.phase not in ALIVE - {Phase.READY}, f"{name} is switched beside {other.name}"
 
     def _must_hold(self, made: Plan) -> None:
         """Planning without news does nothing; due work that is idle has a hold or a check under way."""

@@ -12,7 +12,9 @@ from benchmarks.__main__ import SUBJECTS, main, takes_part
 from benchmarks.beacon import Mark, parse_marks
 from benchmarks.ends import in_words
 from benchmarks.figures import Result, Row, Spread, as_data, number, ratio, render, spread, table
+from benchmarks.load import Load
 from benchmarks.peers import PEERS, Peer, procfile
+from benchmarks.servers import SERVERS, Server, files, remarks
 from benchmarks.session import environment
 from benchmarks.throughput import MEMORY, Outcome, fault_in, throughput_row, verdict
 
@@ -43,7 +45,7 @@ def test_no_values_have_no_spread() -> None:
 def test_a_subject_without_ratios_has_only_its_own_columns() -> None:
     text = render(replace(RESULT, has_ratios=False))
     assert "ratio" not in text
-    assert "| slow      | 50.0            | 1 missed |" in text
+    assert "| slow      | 50              | 1 missed |" in text
 
 
 ALL_KINDS = Counter(["plain", "stubborn", "own-session", "double-forked"])
@@ -97,7 +99,7 @@ def test_a_result_shows_medians_and_ratios_to_procwatch() -> None:
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in render(RESULT).splitlines()[4:]]
     assert rows[2:] == [
         ["procwatch", "20.0 (max 30.0)", "1.00x", ""],
-        ["slow", "50.0", "2.50x", "1 missed"],
+        ["slow", "50", "2.50x", "1 missed"],
         ["gone", "-", "-", "no"],
     ]
 
@@ -187,6 +189,26 @@ def test_every_tool_that_runs_services_is_given_all_of_them() -> None:
     assert plans["procwatch"].files == plans["honcho"].files == {"Procfile": procfile(services)}
 
 
+@pytest.mark.parametrize("server", SERVERS, ids=lambda server: str(server.name))
+def test_a_server_of_the_sample_takes_its_socket_or_opens_its_port(server: Server) -> None:
+    with_listen, with_proxy = (files(server, way, 12345) for way in ("listen", "proxy"))
+    assert 'listen = ["127.0.0.1:12345"]' in with_listen["watch.toml"]
+    assert 'proxy = "127.0.0.1:12345"' in with_proxy["watch.toml"]
+    assert "listen = " not in with_proxy["watch.toml"].partition(f"[service.{server.service}]")[2].partition("[")[0]
+    assert sum("PORT" in text for text in with_proxy.values()) == 1
+    assert f"[build.{server.build}]" in with_listen["watch.toml"]
+    assert with_listen.keys() == with_proxy.keys() == set(server.files)
+
+
+def test_switches_that_failed_and_requests_that_were_lost_are_remarked_on() -> None:
+    load = Load(1)
+    load.bodies = {b"process 1": 4, b"process 2": 3}
+    assert remarks(load, [0]) == ""
+    load.fresh.failed("closed in an answer")
+    load.kept.failed("closed in an answer")
+    assert remarks(load, [0, 1]) == ("1 of 2 switches failed, 2 of 3 instances have answered, closed in an answer 2x")
+
+
 @pytest.mark.parametrize("peer", [peer for peer in PEERS if peer.control], ids=lambda peer: str(peer.name))
 def test_every_tool_that_can_be_asked_is_given_services_and_builds(peer: Peer) -> None:
     assert peer.control is not None
@@ -197,9 +219,25 @@ def test_every_tool_that_can_be_asked_is_given_services_and_builds(peer: Peer) -
     assert Path(asked.status[0]).name[:6] == peer.name[:6]  # supervisorctl asks supervisord
 
 
-def test_a_tool_that_is_missing_is_named_where_it_would_belong() -> None:
-    (missing,) = (peer for peer in PEERS if peer.name == "supervisord")
-    assert [name for name in SUBJECTS if takes_part(missing, name)] == ["control"]
+@pytest.mark.parametrize(
+    ("tool", "subjects"),
+    [
+        ("supervisord", ["control"]),
+        ("cargo-watch+pm2", ["saves", "switching", "tree"]),
+        ("honcho", ["startup", "idle", "throughput", "ends"]),
+    ],
+)
+def test_a_tool_that_is_missing_is_named_where_it_would_belong(tool: str, subjects: list[str]) -> None:
+    (missing,) = (peer for peer in PEERS if peer.name == tool)
+    assert [name for name in SUBJECTS if takes_part(missing, name)] == subjects
+
+
+def test_what_is_made_of_two_programs_is_there_if_both_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    peer = Peer("one+two", programs=("one-of-these", "two-of-these"))
+    for name, expected in (("one-of-these", None), ("two-of-these", str(tmp_path / "one-of-these"))):
+        (tmp_path / name).touch(0o755)
+        assert peer.find() == expected
 
 
 def test_an_unknown_tool_is_named(capsys: pytest.CaptureFixture[str]) -> None:

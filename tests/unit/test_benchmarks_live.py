@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from benchmarks import session, tree
+from benchmarks import servers, tree
 from benchmarks.beacon import Ear, make_beacon
 from benchmarks.ends import run_all
 from benchmarks.peers import PEERS, Peer, Plan
@@ -96,6 +96,32 @@ def test_nothing_of_a_session_is_left_at_its_end(tmp_path: Path, script: str) ->
     session = session_of(script, tmp_path)
     assert session.process.returncode is not None
     assert session.processes() == ()
+
+
+def test_the_daemon_of_pm2_keeps_to_the_sessions_folder_and_ends_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beacon, folder = make_beacon(tmp_path), tmp_path / "folder"
+    for name, does in {
+        "cargo-watch": """while [ $# -gt 0 ]; do
+                              [ "$1" != -s ] || sh -c "$2" || exit 1
+                              shift
+                          done
+                          exec sleep 1000""",
+        "pm2": f'echo "$PM2_HOME" > home; setsid {beacon.stay("daemon")} &',
+    }.items():
+        (tool := tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    (peer,) = (one for one in PEERS if one.name == "cargo-watch+pm2")
+    assert peer.watch is not None
+    folder.mkdir()
+    around = Surroundings(beacon.clock, tmp_path / "cache")
+    with Ear(beacon.fifo) as ear, running(peer.watch("true", "unused"), folder, around) as session:
+        (mark,) = ear.wait("daemon", DEADLINE_S)
+        assert mark.pid in session.processes()
+    assert session.processes() == ()
+    assert (folder / "home").read_text() == f"{folder}/.pm2\n"
 
 
 @contextmanager
@@ -198,11 +224,38 @@ def test_a_quick_run_switches_and_loses_nothing(tmp_path: Path) -> None:
     assert [row["values"][column] for column in subject["columns"][:2]] == [[0.0], [0.0]]
 
 
-def test_a_command_that_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "_CALL_S", 0.01)
+def test_real_servers_are_switched_and_nothing_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers, "SERVERS", [one for one in servers.SERVERS if one.needs == "uvicorn"])
+    bench = Bench(replace(QUICK, restarts=2), (), make_beacon(tmp_path), tmp_path)
+    result = servers.measure(bench)
+    assert [row.tool for row in result.rows] == ["uvicorn, listen", "uvicorn, proxy"]
+    for row in result.rows:
+        assert row.note == ""
+        assert row.values.keys() == set(result.columns)
+        assert row.values[servers.LOST_FRESH] == row.values[servers.LOST_KEPT] == (0.0,)
+        assert len(row.values[servers.SWITCH]) == 2
+    assert result.rows[1].values[servers.CLOSED] == (0.0,)
+    assert at_work(tmp_path) == []
+
+
+def test_a_server_that_cannot_be_had_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _name, path=None: None)
+    bench = Bench(QUICK, (), make_beacon(tmp_path), tmp_path)
+    notes = [row.note for row in servers.measure(bench).rows]
+    assert notes == [f"no {name} here" for name in ("uvicorn", "go", "node", "cargo") for _ in range(2)]
+
+
+def test_a_server_that_does_not_build_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (uvicorn,) = (one for one in servers.SERVERS if one.needs == "uvicorn")
+    monkeypatch.setattr(servers, "SERVERS", [replace(uvicorn, build="gone")])
+    bench = Bench(QUICK, (), make_beacon(tmp_path), tmp_path)
+    notes = [row.note for row in servers.measure(bench).rows]
+    assert all("gone" in note for note in notes), notes
+
+
+def test_a_command_that_does_not_end_is_killed(tmp_path: Path) -> None:
     around = Surroundings(time.monotonic_ns, tmp_path / "cache")
-    assert call(("sleep", "1000"), tmp_path, around, {}).status == -signal.SIGKILL
-    monkeypatch.undo()
+    assert call(("sleep", "1000"), tmp_path, around, {}, limit_s=0.01).status == -signal.SIGKILL
     assert call(("sh", "-c", "echo $MORE; exit 3"), tmp_path, around, {"MORE": "more"}).status == 3
     assert (tmp_path / "answer").read_text() == "more\n"
 

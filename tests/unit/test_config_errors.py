@@ -157,7 +157,7 @@ def test_the_contract_s_example(tmp_path: Path) -> None:
         ("proxy = 8000", NO_ADDRESS + '8000; write "127.0.0.1:8000"'),
         ("proxy = 'run/api.sock'", NO_ADDRESS + '"run/api.sock"'),
         ("proxy = 'a.example:80'", NO_ADDRESS + '"a.example:80"; of names only localhost (127.0.0.1) is known here'),
-        ("replicas = 1", '"replicas" is not supported yet'),
+        ("replicas = 0", "replicas must be a whole number from 1 to 100"),
         (
             "health = { tcp = true }",
             'health.tcp has no port to ask; add "port", "listen" or "proxy", or write an address such as "127.0.0.1',
@@ -238,6 +238,13 @@ def test_an_open_standard_input_means_nothing_on_a_terminal(tmp_path: Path) -> N
                 "[service.b]\nrun = 'x'\nneeds = [{ name = 'a', uses = ['doc', 'lib'] }]\n"
             ),
             '6:9: service "b": uses "lib", which is no output of "build.a"; its outputs are: bin, doc',
+        ),
+        (
+            (
+                "[build.a-b]\nrun = 'x'\noutputs = ['x']\n[build.a_b]\nrun = 'x'\noutputs = ['y']\n"
+                "[service.c]\nrun = 'x'\nneeds = ['a-b', 'a_b']\n"
+            ),
+            '9:17: service "c": PROCWATCH_RELEASE_A_B would tell of "build.a-b" and of "build.a_b"; rename one of them',
         ),
         ("[build.a]\nrun = 'x'\nport = 3\n", '3:1: build "a": unknown key "port"; it is a key of services'),
         (

@@ -144,26 +144,27 @@ def test_a_need_of_a_process_is_a_need_of_all_its_instances(tmp_path: Path) -> N
 
 def test_several_instances_cannot_open_one_port(tmp_path: Path) -> None:
     toml = "[project]\nprocfile = 'Procfile'\n[service.web]\nport = 80\n"
-    with pytest.raises(ConfigError, match="all 2 of -c would open this port; leave it out and use"):
+    with pytest.raises(ConfigError, match='all 2 replicas would open this port; leave it out, and use "listen"'):
         loaded(tmp_path, toml=toml, concurrency="web=2")
 
 
-def test_several_instances_of_a_procfile_have_no_public_address_in_common(tmp_path: Path) -> None:
+def test_several_instances_of_a_procfile_share_the_public_address(tmp_path: Path) -> None:
     toml = "[project]\nprocfile = 'Procfile'\n[service.web]\nproxy = 'localhost:80'\n"
-    with pytest.raises(ConfigError, match="all 2 of -c would share this address; leave it out and use"):
-        loaded(tmp_path, toml=toml, concurrency="web=2")
-    web = loaded(tmp_path, toml=toml).project.services["service.web"]
-    assert web.given_port is None
-    assert web.ready == TcpProbe(0)
-    assert web.switch == "overlap"
+    services = loaded(tmp_path, toml=toml, concurrency="web=2").project.services
+    one, two = services["service.web.1"], services["service.web.2"]
+    assert one.proxy == two.proxy
+    assert one.given_port is None
+    assert one.ready == TcpProbe(0)
+    assert one.switch == "overlap"
+    assert [(each.of, each.replica) for each in (one, two)] == [("service.web", 1), ("service.web", 2)]
 
 
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ("wep=2", '-c wep=2: there is no process "wep" in the Procfile; did you mean "web"?'),
-        ("zzz=2", '-c zzz=2: there is no process "zzz" in the Procfile; processes are: web, worker'),
-        ("release=2", '-c release=2: there is no process "release" in the Procfile'),
+        ("wep=2", '-c wep=2: there is no service "wep"; did you mean "web"?'),
+        ("zzz=2", '-c zzz=2: there is no service "zzz"; services are: web, worker'),
+        ("release=2", '-c release=2: there is no service "release"; services are: web, worker'),
         ("web", '-c web: "web" is not NAME=NUMBER with a number from 0 to 100'),
         ("web=-1", '-c web=-1: "web=-1" is not NAME=NUMBER'),
         ("web=101", '-c web=101: "web=101" is not NAME=NUMBER'),
@@ -179,7 +180,9 @@ def test_a_wrong_concurrency_is_told(tmp_path: Path, asked: str, said: str) -> N
 
 def test_an_instance_and_a_service_of_the_same_name_are_told(tmp_path: Path) -> None:
     toml = "[project]\nprocfile = 'Procfile'\n[service.'web.1']\nrun = 'x'\n"
-    with pytest.raises(ConfigError, match=r'3:10: service "web\.1": -c makes a "web\.1" of another service too'):
+    with pytest.raises(
+        ConfigError, match=r'3:10: service "web\.1": a replica of another service is called "web\.1" too'
+    ):
         loaded(tmp_path, toml=toml, concurrency="web=2")
 
 
@@ -189,10 +192,30 @@ def test_a_default_of_which_concurrency_leaves_nothing_is_told(tmp_path: Path) -
         loaded(tmp_path, toml=toml, concurrency="web=0")
 
 
-def test_concurrency_without_a_procfile_is_told(tmp_path: Path) -> None:
-    (tmp_path / "watch.toml").write_text("[service.web]\nrun = 'x'\n")
-    with pytest.raises(UsageError, match="replicas are not supported yet"):
-        load(tmp_path, environ={}, concurrency="web=2")
+def test_replicas_are_services_of_their_own_and_a_group(tmp_path: Path) -> None:
+    toml = (
+        "[service.web]\nrun = 'x'\nreplicas = 3\nlisten = ['localhost:80']\n"
+        "[service.db]\nrun = 'x'\n[service.edge]\nrun = 'x'\nneeds = ['web']\n"
+    )
+    (tmp_path / "watch.toml").write_text(toml)
+    project = load(tmp_path, environ={}).project
+    web = ("service.web.1", "service.web.2", "service.web.3")
+    assert [*project.services] == [*web, "service.db", "service.edge"]
+    assert project.groups["web"] == web
+    assert [need.name for need in project.services["service.edge"].needs] == [*web]
+    assert [project.services[name].replica for name in web] == [1, 2, 3]
+    assert {project.services[name].of for name in web} == {"service.web"}
+    assert project.services["service.db"].of == ""
+    # What is asked for beats what is written.
+    fewer = load(tmp_path, environ={}, concurrency="web=1,db=2").project
+    assert [*fewer.services] == ["service.web.1", "service.db.1", "service.db.2", "service.edge"]
+
+
+def test_a_name_is_short_enough_for_a_number(tmp_path: Path) -> None:
+    name = "w" * 61
+    (tmp_path / "watch.toml").write_text(f"[service.{name}]\nrun = 'x'\nreplicas = 2\n")
+    with pytest.raises(ConfigError, match="a name that gets a number has at most 60 characters"):
+        load(tmp_path, environ={})
 
 
 def test_lines_of_a_procfile_are_told_together_with_those_of_watch_toml(tmp_path: Path) -> None:

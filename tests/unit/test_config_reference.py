@@ -67,7 +67,9 @@ def example(tmp_path: Path) -> Path:
 def test_the_example_loads_without_errors_and_warnings(example: Path) -> None:
     found = load(example, environ={})
     assert not found.warnings
-    assert set(found.project.services) == {"service.db", "service.api", "service.web", "service.worker"}
+    assert set(found.project.services) == {
+        "service.db", "service.api", "service.web.1", "service.web.2", "service.worker",
+    }  # fmt: skip
 
 
 def test_the_example_shows_nearly_every_key(example: Path) -> None:

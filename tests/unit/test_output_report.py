@@ -405,6 +405,38 @@ def test_what_goes_wrong_is_told_at_once_and_with_every_verbosity(notice: Notice
     assert world.lines == [line]
 
 
+@pytest.mark.parametrize(
+    ("paths", "names", "reason", "line"),
+    [
+        (
+            ("logs/app.log",),
+            ("build.api",),
+            None,
+            (
+                "logs/app.log changes all the time, and build.api watches it; "
+                'if nobody edits it, leave it out: ignore = ["logs/app.log"]'
+            ),
+        ),
+        (
+            ("a.db", "log/\x1b"),
+            ("build.api", "service.web"),
+            "after each of the last 10 starts of service.web",
+            (
+                "a.db, log/\\x1b change after each of the last 10 starts of service.web, "
+                "and build.api, service.web watch them; "
+                'if nobody edits them, leave them out: ignore = ["./a.db", "log/\\u001b"]'
+            ),
+        ),
+    ],
+)
+def test_what_changes_all_the_time_is_told_at_once_with_the_remedy(
+    paths: tuple[str, ...], names: tuple[str, ...], reason: str | None, line: str
+) -> None:
+    world = _World()
+    world.tell(Notice("always_changing", paths=paths, names=names, reason=reason))
+    assert world.lines == [line]
+
+
 def test_a_crash_ends_the_start_that_was_under_way() -> None:
     world = _World()
     world.tell(_started("build.api"), _built("build.api"), _started("service.api"))

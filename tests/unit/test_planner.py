@@ -224,6 +224,81 @@ def test_six_saves_during_a_two_second_build_complete_at_most_two_builds_and_res
     assert [launch.built["build.app"] for launch in world.launches] == [0, 6]
 
 
+def test_a_run_that_changes_have_outdated_is_judged_and_repeated_only_when_they_have_ended() -> None:
+    world = running(build("app"))
+    world.save("build.app", content=1)
+    assert [item.settled for item in world.checks()] == [False], "the first one starts at once"
+    world.look()
+    world.save("build.app", content=2)
+    assert [item.settled for item in world.checks()] == [False], "a change stops the run at once"
+    world.look()
+    world.let(msg.StopBuild, "build.app")
+    assert [item.settled for item in world.checks()] == [True]
+    world.look()
+    world.let(msg.StartBuild, "build.app")  # of the run that was stopped
+    world.let(msg.StartBuild, "build.app")
+    assert [item.settled for item in world.checks()] == [True]
+    assert "build.app" not in world.holds
+    world.save("build.app")
+    assert world.holds["build.app"] == "waits until its files have stopped changing"
+    world.settle()
+    world.save("build.app", content=3)
+    assert [item.settled for item in world.checks()] == [False]
+
+
+def test_what_changes_all_the_time_is_named_with_those_who_read_it() -> None:
+    world = running(build("app"), build("lib"), build("seed", manual=True))
+    readers = {"build.app": ("log", "app.src"), "build.lib": ("lib.src",), "build.seed": ("log",)}
+    world.send(msg.FilesChanged(("app.src", "lib.src", "log"), readers, restless=("log",)))
+    told = world.told("always_changing")[0]
+    assert (told.paths, told.names) == (("log",), ("build.app",))
+    world.send(msg.FilesChanged(("app.src", "lib.src", "log"), readers, restless=("log",)))
+    world.send(msg.FilesChanged(("other",), {"build.seed": ("other",)}, restless=("other",)))
+    world.send(msg.FilesChanged(("new/1",), {"build.lib": ("new/1",), "build.app": ("log",)}, restless=("new/",)))
+    assert [one.names for one in world.told("always_changing")[1:]] == [("build.lib",)]
+    assert len(world.told("always_changing")) == 2, "once; and nobody who is there reads the other one"
+
+
+def test_what_changes_after_each_start_is_named_once() -> None:
+    world = running(build("app"), service("web", "build.app"))
+    for times in range(15):
+        assert bool(world.told("always_changing")) == (times >= 10)
+        world.save("build.app", content=10 + times)
+        world.settle()
+        world.now_s += 1.0
+    (told,) = world.told("always_changing")
+    assert (told.paths, told.names) == (("build.app.src",), ("build.app",))
+    assert told.reason == "after each of the last 10 starts of service.web"
+    assert world.starts("service.web") == 16, "it is told, and nothing else"
+
+
+def test_a_service_that_touches_what_it_watches_is_named() -> None:
+    world = running(service("web"))
+    for _ in range(10):
+        world.touch_service("service.web")
+        world.settle()
+    (told,) = world.told("always_changing")
+    assert (told.paths, told.names) == (("trigger",), ("service.web",))
+
+
+def test_whoever_takes_his_time_between_saves_is_not_taken_for_a_loop() -> None:
+    world = running(build("app"), service("web", "build.app"))
+    for times in range(30):
+        world.save("build.app", content=10 + times)
+        world.settle()
+        world.now_s += 3.0 if times % 9 == 0 else 1.0
+    assert not world.told("always_changing")
+
+
+def test_builds_that_change_what_each_other_watches_are_named() -> None:
+    world = running(build("a"), build("b", "build.a"))
+    for times in range(10):
+        world.save("build.a", content=10 + times)
+        world.settle()
+    (told,) = world.told("always_changing")
+    assert told.reason == "after each of the last 10 runs of build.b"
+
+
 def test_edits_that_never_end_do_not_starve_a_build() -> None:
     world = running(build("app"), service("web", "build.app"))
     content = 9

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from procwatch.config.env_file import read_env_file
 from procwatch.config.environment import DEFAULT_ENV_FILE
-from procwatch.config.procfile import RELEASE, Procfile, base_port, instances, read_procfile
+from procwatch.config.procfile import RELEASE, Procfile, base_port, ports, read_procfile
 from procwatch.config.witness import is_there
 from procwatch.core.model import Build, Need, Project, Service
 from procwatch.errors import ConfigError
@@ -38,11 +38,10 @@ def _project(folder: Path, procfile: Procfile, port: int) -> Project:
     """All that a Procfile does not say is as in a watch.toml that does not say it either."""
     release = procfile.release
     needs = (Need(f"build.{RELEASE}", restart=False),) if release else ()
-    copies = instances(procfile, {}, port)
+    given = ports(procfile, {}, port)
     services = [
-        Service(f"service.{copy.name}", process.command, needs, given_port=copy.port)
+        Service(f"service.{process.name}", process.command, needs, given_port=given[process.name][0])
         for process in procfile.services
-        for copy in copies[process.name]
     ]
     return Project(
         name=folder.name or "project",

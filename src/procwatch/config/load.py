@@ -18,25 +18,19 @@ from procwatch.config.find import PROCFILE, find, is_procfile
 from procwatch.config.layers import UNIT_KINDS, Layers, long_form, overlay
 from procwatch.config.locate import KeyPath
 from procwatch.config.patterns import check_patterns
-from procwatch.config.procfile import (
-    DEFAULT_BASE_PORT,
-    Instance,
-    Procfile,
-    base_port,
-    instances,
-    parse_concurrency,
-    read_procfile,
-)
+from procwatch.config.procfile import Procfile, read_procfile
+from procwatch.config.replicas import replicas
 from procwatch.config.resolve import Names, check_groups
 from procwatch.config.schema import WatchToml
+from procwatch.config.scope import Scope
 from procwatch.config.source import Document, Source, read_toml
-from procwatch.config.translate import Scope, translate
+from procwatch.config.translate import translate
 from procwatch.config.understood import at_home, effective, filled
 from procwatch.config.values import is_name
 from procwatch.config.variables import Variables, replaced
 from procwatch.config.witness import Answer, Environ, Question, is_file, is_there, witnessed
 from procwatch.core.model import Project
-from procwatch.errors import ConfigError, Problem, UsageError
+from procwatch.errors import ConfigError, Problem
 
 _PROCFILE_KEY = ("project", "procfile")
 
@@ -176,13 +170,14 @@ def _understand(request: _Request, folder: Path, document: Document, findings: F
         raise _config_error(findings)
     procfile = _procfile(request, folder, right, findings)
     parsed = WatchToml.model_validate(effective(right, procfile))
-    copies, counted = _copies(request, procfile, variables, findings)
+    is_partial = _is_partial(procfile, findings)
+    copies = replicas(request.concurrency, parsed.service, procfile, variables, findings, is_partial=is_partial)
     groups = dict.fromkeys(_names((), "groups", findings), ()) | {name: tuple(of) for name, of in parsed.groups.items()}
     builds, services = (_names(getattr(parsed, kind), kind, findings) for kind in UNIT_KINDS)
     folders = include.folder_groups(findings.layers, {*groups, *builds, *services})
     groups |= folders
-    names = Names(builds, services, groups, counted, _is_partial(procfile, findings))
-    scope = Scope(folder, check_groups(names, findings), findings, copies)
+    names = Names(builds, services, groups, copies.names, is_partial)
+    scope = Scope(folder, check_groups(names, findings), findings, copies.of)
     check_patterns(parsed, folder, findings)
     made = translate(parsed, scope, variables.env_files)
     if findings.problems:
@@ -244,30 +239,6 @@ def _procfile(request: _Request, folder: Path, document: Document, findings: Fin
 def _is_partial(procfile: Procfile | None, findings: Findings) -> bool:
     """Whether a Procfile is meant whose names are not known."""
     return procfile is None and not findings.broken.isdisjoint((_PROCFILE_KEY, _PROCFILE_KEY[:1]))
-
-
-def _copies(
-    request: _Request, procfile: Procfile | None, variables: Variables, findings: Findings
-) -> tuple[dict[str, tuple[Instance, ...]], dict[str, tuple[str, ...]]]:
-    """What to start of each service of the Procfile, and the names of those that `-c` asks a number of."""
-    asked = request.concurrency
-    if procfile is None:
-        if asked is not None and not _is_partial(procfile, findings):
-            raise UsageError(f"-c {asked}: only processes of a Procfile can be counted; replicas are not supported yet")
-        return {}, {}
-    counts = {} if asked is None else parse_concurrency(asked, [process.name for process in procfile.processes])
-    port = base_port(variables.port)
-    if port is None:
-        said = (variables.port or "")[:20]
-        findings.add(Problem(f'PORT is "{said}", and the ports of a Procfile are counted from it; set a number'))
-    try:
-        found = instances(procfile, counts, port or DEFAULT_BASE_PORT)
-    except ConfigError as error:
-        for problem in error.problems:
-            findings.add(problem)
-        return {}, {}
-    copies = {process.name: found[process.name] for process in procfile.services}
-    return copies, {name: tuple(each.name for each in copies[name]) for name in counts}
 
 
 def _warnings(project: Project, folder: Path, procfile: Procfile | None, findings: Findings) -> tuple[Problem, ...]:

@@ -5,21 +5,18 @@ Rule 1: no line is dropped in silence: what is neither understood nor blank nor 
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from procwatch.config.text import Text, read_text
-from procwatch.config.values import MAX_NAME_CHARS, MAX_PORT, is_name, similar
-from procwatch.errors import ConfigError, Problem, UsageError
+from procwatch.config.values import MAX_NAME_CHARS, MAX_PORT, is_name
+from procwatch.errors import ConfigError, Problem
 
 # foreman's first port where PORT is not set.
 DEFAULT_BASE_PORT = 5000
 # A process type of this name is a build that runs once, before the others.
 RELEASE = "release"
-# A type this often is a slip of the pen, and its ports would run into those of the next one.
-MAX_INSTANCES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +45,6 @@ class Procfile:
     def release(self) -> Process | None:
         """What runs once, before the others."""
         return next((process for process in self.processes if process.name == RELEASE), None)
-
-
-@dataclass(frozen=True, slots=True)
-class Instance:
-    """One process to start: `name` is "web", or "web.2" where `-c` asks for a number of them."""
-
-    name: str
-    port: int
 
 
 def read_procfile(path: Path, label: str) -> Procfile:
@@ -104,20 +93,21 @@ def _name_problems(text: Text, name: str, line: int) -> list[Problem]:
     return [text.problem(message, line, 1, len(name))]
 
 
-def instances(procfile: Procfile, counts: Mapping[str, int], base_port: int) -> dict[str, tuple[Instance, ...]]:
-    """What to start of each type. The ports are foreman's, and do not depend on which types are wanted."""
+def ports(procfile: Procfile, counts: Mapping[str, int], base_port: int) -> dict[str, tuple[int, ...]]:
+    """The port of each process of each type. They are foreman's, and do not depend on which types are wanted."""
     from honcho.environ import expand_processes  # noqa: PLC0415 - most projects have no Procfile
 
     commands = {process.name: process.command for process in procfile.processes}
-    found: dict[str, tuple[Instance, ...]] = dict.fromkeys(commands, ())
-    for params in expand_processes(commands, concurrency=dict(counts), port=base_port):
+    found: dict[str, tuple[int, ...]] = dict.fromkeys(commands, ())
+    counted = {name: count for name, count in counts.items() if name in commands}
+    for params in expand_processes(commands, concurrency=counted, port=base_port):
         kind = params.name.rpartition(".")[0]
         port = int(params.env["PORT"])
         if port > MAX_PORT:
             line = next(process.line for process in procfile.processes if process.name == kind)
             message = f'"{kind}" would get the port {port}; PORT is {base_port}, and {MAX_PORT} is the last'
             raise ConfigError((procfile.text.problem(message, line, 1, len(kind)),))
-        found[kind] = (*found[kind], Instance(params.name if kind in counts else kind, port))
+        found[kind] = (*found[kind], port)
     return found
 
 
@@ -128,21 +118,3 @@ def base_port(written: str | None) -> int | None:
     if not (written.isascii() and written.isdigit() and 1 <= int(written[:6]) <= MAX_PORT):
         return None
     return int(written)
-
-
-def parse_concurrency(written: str, known: Iterable[str]) -> dict[str, int]:
-    """The numbers of `-c web=2,worker=3`; a UsageError names what is wrong."""
-    names = [name for name in known if name != RELEASE]
-    counts: dict[str, int] = {}
-    for part in written.split(","):
-        name, equals, number = (piece.strip() for piece in part.partition("="))
-        if not equals or not re.fullmatch(r"[0-9]{1,4}", number) or int(number) > MAX_INSTANCES:
-            raise UsageError(f'-c {written}: "{part}" is not NAME=NUMBER with a number from 0 to {MAX_INSTANCES}')
-        if name not in names:
-            meant = similar(name, names)
-            advice = f'did you mean "{meant}"?' if meant else f"processes are: {', '.join(names) or 'none'}"
-            raise UsageError(f'-c {written}: there is no process "{name}" in the Procfile; {advice}')
-        if name in counts:
-            raise UsageError(f'-c {written}: "{name}" is there twice')
-        counts[name] = int(number)
-    return counts

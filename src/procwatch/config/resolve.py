@@ -28,7 +28,7 @@ _GUESSED = 500
 class Names:
     """All names of a project: short ones of builds and services, groups with the builds and services that they list.
 
-    `copies` are the instances that a service stands for when `-c` asks for a number of them. `is_partial`: a Procfile
+    `copies` are the replicas that a service with a number of them stands for. `is_partial`: a Procfile
     that could not be read may hold more names.
     """
 

@@ -35,6 +35,7 @@ from procwatch.config.fields import (
     PublicAddress,
     Quiet,
     Regex,
+    Replicas,
     Signal,
     Size,
     Sockets,
@@ -226,7 +227,9 @@ class ReadyTable(AskedTable):
         "STOPPING=1 are heard as long as it runs."
     )
     delay: Duration | None = key("It has run for so long without ending.")
-    interval: Span = key("Time between tries.", default="100ms")
+    interval: Span = key(
+        "Time between tries; the first ones come sooner as long as nobody listens at the port.", default="100ms"
+    )
     timeout: Span = key("Time for one try.", default="1s")
     deadline: Span = key("Time for all tries.", default="30s")
 
@@ -322,6 +325,11 @@ class ServiceTable(UnitTable):
         "The public address of a service that knows only PORT: procwatch listens there, gives each instance a free "
         "port, and passes connections on to the one in charge (docs/proxy.md)."
     )
+    replicas: Replicas = key(
+        "How many instances of it run side by side, called NAME.1, NAME.2 and so on. A new version comes to one after "
+        "another; with `listen` or `proxy` they share the address (docs/switching.md).",
+        default=1,
+    )
     ready: ReadyTable | None = key(
         "When it counts as ready. Default: with `port`, `listen` or `proxy`, once it takes a connection there; else "
         "once it has run 100 ms."
@@ -353,7 +361,6 @@ class ServiceTable(UnitTable):
     )
     hooks: ServiceHooksTable = key("Commands around its life.", default=ServiceHooksTable())
     log: LogTable = key("What happens to its output.", default=LogTable())
-    replicas: Later = later("How many instances run side by side.")
     limits: Later = later("Memory and processor limits.")
 
 

@@ -8,18 +8,16 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 from procwatch.config import home
-from procwatch.config.check import Findings
 from procwatch.config.layers import ASKED_KINDS, PROBE_KINDS
 from procwatch.config.listening import Own, check_addresses, listeners, public
 from procwatch.config.locate import KeyPath
+from procwatch.config.needs import check_needs, edges_of, needs_of, written_outputs
 from procwatch.config.on_disk import check_files, home_dir
 from procwatch.config.own_path import check_own_path
-from procwatch.config.procfile import Instance
+from procwatch.config.replicas import Replica
 from procwatch.config.resolve import Names
 from procwatch.config.schema import (
     AskedTable,
@@ -32,6 +30,7 @@ from procwatch.config.schema import (
     UnitTable,
     WatchToml,
 )
+from procwatch.config.scope import Scope
 from procwatch.core import graph
 from procwatch.core.model import (
     DEFAULT_READY,
@@ -42,7 +41,6 @@ from procwatch.core.model import (
     HttpProbe,
     LogPolicy,
     LogProbe,
-    Need,
     NotifyProbe,
     Probe,
     ProbeTiming,
@@ -57,22 +55,6 @@ from procwatch.core.model import (
 
 # How often files are compared with `engine = "poll"` and no interval of its own.
 DEFAULT_POLL_S = 0.5
-# After as many cycles one has seen the point, and a hostile file has thousands.
-_MAX_CYCLES = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """What a translation needs to know. `instances`: the Procfile's services by their short name."""
-
-    folder: Path
-    names: Names
-    findings: Findings
-    instances: Mapping[str, tuple[Instance, ...]] = field(default_factory=dict)
-
-    def report(self, path: KeyPath, message: str, *, on_key: bool = False) -> None:
-        """A problem with what stands at `path`."""
-        self.findings.report(path, message, on_key=on_key)
 
 
 def translate(file: WatchToml, scope: Scope, env_files: tuple[str, ...]) -> Project:
@@ -81,13 +63,12 @@ def translate(file: WatchToml, scope: Scope, env_files: tuple[str, ...]) -> Proj
     services = _all_services(scope, file, builds)
     units: dict[str, Build | Service] = {**builds, **services}
     check_addresses(file, scope.findings)
-    _check_needed_builds(scope, file, units)
-    _check_cycles(scope, units)
-    check_files(file, scope.folder, scope.names, _edges(units), scope.findings)
+    check_needs(scope, file, units)
+    check_files(file, scope.folder, scope.names, edges_of(units), scope.findings)
     default = _default(scope, file.project.default)
     if not units and not scope.findings.problems and not scope.names.copies:
         scope.report((), "nothing to run; declare a [build.NAME] or a [service.NAME], or name a Procfile in [project]")
-    order = () if scope.findings.problems else graph.order(_edges(units))
+    order = () if scope.findings.problems else graph.order(edges_of(units))
     project = file.project
     return Project(
         name=project.name or scope.folder.name or "project",
@@ -124,7 +105,7 @@ def _watch(scope: Scope, file: WatchToml) -> WatchSettings:
 
 
 def _groups(names: Names) -> dict[str, tuple[str, ...]]:
-    """Groups with full names; a service of which `-c` makes several is a group of them."""
+    """Groups with full names; a service with replicas is a group of them."""
     groups = {group: names.find(group) for group in names.groups}
     return groups | {service: names.find(f"service.{service}") for service in names.copies if service not in groups}
 
@@ -150,7 +131,7 @@ def _build(scope: Scope, name: str, table: BuildTable) -> Build:
     return Build(
         name=f"build.{name}",
         run=_run(scope, path, table),
-        needs=_needs(scope, path, table),
+        needs=needs_of(scope, path, table),
         watch=_watched(scope, path, table),
         ignore=_ignored(scope, path, table),
         dir=home_dir(scope.findings.layers, path, table.dir),
@@ -166,15 +147,10 @@ def _build(scope: Scope, name: str, table: BuildTable) -> Build:
         unchanged=table.unchanged,
         lock=table.lock,
         manual=table.manual,
-        outputs=_outputs(scope, (*path, "outputs"), table.outputs),
+        outputs=written_outputs(scope, (*path, "outputs"), table.outputs),
         keep=table.keep,
         home=scope.findings.layers.home((*path, "outputs")),
     )
-
-
-def _outputs(scope: Scope, path: KeyPath, written: list[str]) -> tuple[str, ...]:
-    where = scope.findings.layers.home(path)
-    return tuple(dict.fromkeys(one for text in written for one in home.watched(scope.folder, where, text)))
 
 
 def _all_services(scope: Scope, file: WatchToml, builds: Mapping[str, Build]) -> dict[str, Service]:
@@ -182,7 +158,7 @@ def _all_services(scope: Scope, file: WatchToml, builds: Mapping[str, Build]) ->
     for name, table in file.service.items():
         for service in _services(scope, name, table):
             if service.name in found:
-                message = f'-c makes a "{service.short}" of another service too; give this one another name'
+                message = f'a replica of another service is called "{service.short}" too; give this one another name'
                 scope.report(("service", service.short), message, on_key=True)
             found[service.name] = service
             check_own_path(service, ("service", name), builds, scope.folder, scope.findings)
@@ -190,35 +166,28 @@ def _all_services(scope: Scope, file: WatchToml, builds: Mapping[str, Build]) ->
 
 
 def _services(scope: Scope, name: str, table: ServiceTable) -> list[Service]:
-    """The service, or as many of it as `-c` asks for."""
+    """The service, or each replica of it."""
     path: KeyPath = ("service", name)
     if table.restart.max_delay < table.restart.min_delay:
         scope.report((*path, "restart"), "restart.max_delay is less than restart.min_delay")
-    copies = scope.instances.get(name)
-    if copies is None:
-        return [_service(scope, name, table, None)]
-    if table.port is not None and len(copies) > 1:
-        scope.report((*path, "port"), f"all {len(copies)} of -c would open this port; leave it out and use $PORT")
-    if table.listen and len(copies) > 1:
-        scope.report(
-            (*path, "listen"), f"all {len(copies)} of -c would share these sockets; leave them out and use $PORT"
-        )
-    if table.proxy is not None and len(copies) > 1:
-        scope.report((*path, "proxy"), f"all {len(copies)} of -c would share this address; leave it out and use $PORT")
-    return [_service(scope, copy.name, table, copy.port, declared=name) for copy in copies]
+    replicas = scope.replicas.get(name, (Replica(name),))
+    if table.port is not None and len(replicas) > 1:
+        message = f'all {len(replicas)} replicas would open this port; leave it out, and use "listen" or "proxy"'
+        scope.report((*path, "port"), message)
+    return [_service(scope, name, table, replica) for replica in replicas]
 
 
-def _service(
-    scope: Scope, name: str, table: ServiceTable, given_port: int | None, declared: str | None = None
-) -> Service:
-    path: KeyPath = ("service", declared or name)
+def _service(scope: Scope, name: str, table: ServiceTable, replica: Replica) -> Service:
+    path: KeyPath = ("service", name)
     listen = listeners(path, table, scope.findings)
     proxy = public(path, table)
-    own = Own(None if proxy else table.port or given_port, listen, proxy)
+    own = Own(None if proxy else table.port or replica.given_port, listen, proxy)
     return Service(
-        name=f"service.{name}",
+        name=f"service.{replica.name}",
+        of=f"service.{name}" if replica.name != name else "",
+        replica=replica.number,
         run=_run(scope, path, table),
-        needs=_needs(scope, path, table),
+        needs=needs_of(scope, path, table),
         watch=_watched(scope, path, table),
         ignore=_ignored(scope, path, table),
         dir=home_dir(scope.findings.layers, path, table.dir),
@@ -230,7 +199,7 @@ def _service(
         log=_log(table.log),
         stop=StopPolicy(table.stop.signal, table.stop.grace, table.stop.to),
         port=table.port,
-        given_port=None if listen or proxy else given_port,
+        given_port=None if listen or proxy else replica.given_port,
         listen=listen,
         proxy=proxy,
         ready=_ready(scope, path, table, own),
@@ -290,89 +259,6 @@ def _log(table: LogTable) -> LogPolicy | None:
 
 def _hooks(table: BuildHooksTable | ServiceHooksTable) -> dict[str, tuple[Command, ...]]:
     return {name: commands for name, commands in table if commands}
-
-
-# --- needs -----------------------------------------------------------------------------------------------------------
-
-
-def _needs(scope: Scope, path: KeyPath, table: UnitTable) -> tuple[Need, ...]:
-    """All needs by their full names. What is named itself counts, whatever a group says of it."""
-    direct: dict[str, Need] = {}
-    grouped: dict[str, Need] = {}
-    for index, entry in enumerate(table.needs):
-        where = _need_path(scope, path, table, index)
-        try:
-            names = scope.names.find(entry.name)
-        except ValueError as error:
-            scope.report(where, f"needs {error}")
-            continue
-        is_group = entry.name in scope.names.groups
-        if entry.until and names and not any(name.startswith("service.") for name in names):
-            scope.report(where, f'"until" is for services, and "{entry.name}" is not one')
-        if entry.uses and not (len(names) == 1 and names[0].startswith("build.")):
-            scope.report(where, f'"uses" is for a build, and "{entry.name}" is not one')
-        uses = _outputs(scope, (*path, "needs"), entry.uses or [])
-        for name in names:
-            if name in direct and not is_group:
-                scope.report(where, f'needs "{name}" twice')
-            restart = name.startswith("build.") if entry.restart is None else entry.restart
-            (grouped if is_group else direct)[name] = Need(name, restart, entry.until or "ready", uses)
-    return tuple((grouped | direct).values())
-
-
-def _need_path(scope: Scope, path: KeyPath, table: UnitTable, index: int) -> KeyPath:
-    """Of a list with one entry the whole list is shown, which is more to see."""
-    whole = (*path, "needs")
-    return whole if len(table.needs) == 1 and not scope.findings.is_broken_below(whole) else (*whole, index)
-
-
-def _check_needed_builds(scope: Scope, file: WatchToml, units: Mapping[str, Build | Service]) -> None:
-    """Nothing may need a build that runs only when asked for, or use what is none of its outputs."""
-    for unit in units.values():
-        for need in unit.build_needs:
-            build = units.get(need.name)
-            if not isinstance(build, Build):
-                continue
-            if build.manual:
-                where = _where_needed(scope, file, unit.name, need.name)
-                scope.report(where, f'needs "{need.name}", which is manual: it runs only when asked for by name')
-            if unknown := [one for one in need.uses if one not in build.outputs]:
-                where = _where_needed(scope, file, unit.name, need.name)
-                known = f"its outputs are: {', '.join(build.outputs)}" if build.outputs else "it has no outputs"
-                scope.report(where, f'uses "{unknown[0]}", which is no output of "{need.name}"; {known}')
-
-
-def _where_needed(scope: Scope, file: WatchToml, unit: str, need: str) -> KeyPath:
-    """Where a need of a unit is written."""
-    kind, _, short = unit.partition(".")
-    declared = next((name for name, copies in scope.names.copies.items() if short in copies), short)
-    table: UnitTable = file.build[declared] if kind == "build" else file.service[declared]
-    for index, entry in enumerate(table.needs):
-        try:
-            if need in scope.names.find(entry.name):
-                return _need_path(scope, (kind, declared), table, index)
-        except ValueError:  # reported where it was resolved
-            continue
-    return (kind, declared)
-
-
-def _edges(units: Mapping[str, Build | Service]) -> dict[str, tuple[str, ...]]:
-    return {name: tuple(need.name for need in unit.needs) for name, unit in units.items()}
-
-
-def _check_cycles(scope: Scope, units: Mapping[str, Build | Service]) -> None:
-    """Each cycle is told with its path, at a need of it that is written in a file."""
-    edges = _edges(units)
-    for _ in range(_MAX_CYCLES):
-        around = graph.cycle(edges)
-        if around is None:
-            return
-        written = [(kind, short, "needs") for kind, _, short in (name.partition(".") for name in around[:-1])]
-        first = next((at for at, path in enumerate(written) if scope.findings.layers.has(path)), 0)
-        turned = (*around[first:-1], *around[: first + 1])
-        scope.report(written[first], f"needs itself: {' -> '.join(turned)}")
-        edges[around[-2]] = tuple(name for name in edges[around[-2]] if name != around[-1])
-    scope.findings.notes.append("there may be more cycles; mend these first")
 
 
 # --- probes ----------------------------------------------------------------------------------------------------------

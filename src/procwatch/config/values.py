@@ -48,6 +48,8 @@ MAX_KEEP = 1000
 MAX_PORT = 65535
 # Far above the processors of any machine; a larger number is a slip of the pen.
 MAX_COUNT = 10_000
+# More of one service is a slip of the pen; and the ports of a Procfile's would run into those of the next one.
+MAX_REPLICAS = 100
 # What a server can answer (RFC 9110, section 15).
 HTTP_STATUSES = (100, 599)
 _PORT_WORDS = f"a port number from 1 to {MAX_PORT}"
@@ -106,6 +108,14 @@ def count(value: object) -> int:
     number = whole_number(value)
     if not 1 <= number <= MAX_COUNT:
         raise ValueError(f"a whole number from 1 to {MAX_COUNT}")
+    return number
+
+
+def replicas(value: object) -> int:
+    """How many instances of a service."""
+    number = whole_number(value)
+    if not 1 <= number <= MAX_REPLICAS:
+        raise ValueError(f"a whole number from 1 to {MAX_REPLICAS}")
     return number
 
 

@@ -21,7 +21,6 @@ from procwatch.core.state import (
     DEFINITION,
     Basis,
     BuildState,
-    Phase,
     Remembered,
     RememberedService,
     ServiceState,
@@ -34,12 +33,6 @@ STOPS_LIMIT = 3
 
 # fresh: last succeeded at the wanted key; busy: that may change without anybody's help; failed: not before an edit.
 Standing = Literal["fresh", "busy", "failed"]
-
-_IN_MOTION = frozenset({
-    Phase.PREPARING, Phase.SWITCHING, Phase.OVERLAPPING, Phase.VERIFYING, Phase.RETIRING, Phase.FAILING, Phase.STOPPING,
-})  # fmt: skip
-# While what is to follow is made ready beside an instance, that one stands as it stood before.
-_BESIDE = frozenset({Phase.SWITCHING, Phase.OVERLAPPING})
 
 
 class Draft:
@@ -121,15 +114,15 @@ class Draft:
         known = {before.instance: before.releases, **before.beside, **state.beside, state.instance: state.releases}
         return known.get(number, state.releases)
 
-    def check(self, name: str) -> None:
-        """Have the inputs of a unit read; what is known of them until the answer is old."""
+    def check(self, name: str, *, settled: bool = False) -> None:
+        """Have the inputs of a unit read; what is known of them until the answer is old. `settled` as in the action."""
         number = self.state.checks + 1
         self.state = replace(self.state, checks=number)
         if name in self.builds:
             self.set_build(name, check=number, news=False, looked=False)
         else:
             self.set_service(name, check=number, news=False)
-        self.actions.append(msg.CheckInputs(name, number))
+        self.actions.append(msg.CheckInputs(name, number, settled))
 
     def join(self, names: Iterable[str]) -> None:
         """Have these units, and what they need, take part from now on; an excepted one only if it is among `names`."""
@@ -327,31 +320,6 @@ class Draft:
                 number = used.get(need.name)
                 found.append((need.name, number if number in numbers else numbers[-1]))
         return tuple(found)
-
-    def is_moving(self, service: Service, standings: dict[str, Standing]) -> bool:
-        """Whether it is about to be started or switched, or is being so, without anybody's help."""
-        state = self.services[service.name]
-        if state.phase in _IN_MOTION or state.check:
-            return True
-        if not state.wanted:
-            return False
-        if self.worst((need.name for need in service.build_needs), standings) == "busy":
-            return True
-        wanted = self.wanted_basis(service, standings)
-        return wanted is not None and wanted not in (state.basis, state.refused)
-
-    def unmet(self, need: Need, standings: dict[str, Standing], *, settled: bool) -> str | None:
-        """Why a needed service does not count as there yet, or None; `settled`: nor while it is about to switch."""
-        state = self.services.get(need.name)
-        if state is None or not state.wanted:  # excepted, or stopped by hand
-            return None
-        enough = {Phase.READY} if need.until == "ready" else {Phase.READY, Phase.STARTING, Phase.VERIFYING}
-        serves = state.phase in enough or (state.phase in _BESIDE and (state.ready or need.until == "started"))
-        if serves and not (settled and self.is_moving(self.project.services[need.name], standings)):
-            return None
-        if state.phase in {Phase.BACKOFF, Phase.FAILED} or (state.phase is Phase.STOPPED and not state.due):
-            return f"waits for {need.name}, which {'has ended' if state.phase is Phase.STOPPED else 'crashed'}"
-        return f"waits for {need.name}"
 
     def is_alive(self, name: str) -> bool:
         """Whether anything of this unit runs."""

@@ -26,13 +26,15 @@ class FilesChanged:
 
     `paths` are relative to the project's folder. `readers`: unit -> its changed paths, for builds that watch them and
     for whatever reads a changed env file. `touched`: the same for services whose own `watch` matches. `definitions`:
-    those of the paths that the project was read from.
+    those of the paths that the project was read from. `restless`: those that have changed all the time for a while, and
+    with a slash at the end folders of them.
     """
 
     paths: tuple[str, ...]
     readers: Mapping[str, tuple[str, ...]]
     touched: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     definitions: frozenset[str] = frozenset()
+    restless: tuple[str, ...] = ()
 
 
 @frozen
@@ -235,10 +237,14 @@ Event = Single | Together
 
 @frozen
 class CheckInputs:
-    """Read the inputs of a unit; answered by `InputsChecked`."""
+    """Read the inputs of a unit; answered by `InputsChecked`.
+
+    `settled`: before, wait until they have stopped changing, though not for ever.
+    """
 
     name: str
     check: int
+    settled: bool = False
 
 
 @frozen
@@ -394,7 +400,7 @@ EventName = Literal[
     "files_changed", "build_started", "build_succeeded", "build_failed", "build_cancelled", "build_skipped",
     "build_fixed", "service_started", "service_ready", "service_switched", "service_stopped", "service_crashed",
     "not_ready", "verify_failed", "rolled_back", "crash_loop", "build_loop", "limit_exceeded", "config_reloaded",
-    "config_rejected", "stopping",
+    "config_rejected", "always_changing", "stopping",
 ]  # fmt: skip
 
 

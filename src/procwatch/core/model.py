@@ -274,9 +274,12 @@ class Service(Unit):
 
     `port` is one that it opens itself (watch.toml); `given_port` is only told to it as PORT (a Procfile's). `listen`:
     the sockets that it is given. `proxy`: the address of which procwatch passes connections on to the port that each
-    instance is given. `tty`: it runs on a pseudo-terminal.
+    instance is given. `tty`: it runs on a pseudo-terminal. `of`: the service, as it is written, of which it is one of
+    the replicas, and `replica` its number; empty where there is just one.
     """
 
+    of: str = ""
+    replica: int = 1
     port: int | None = None
     given_port: int | None = None
     listen: tuple[Listener, ...] = ()

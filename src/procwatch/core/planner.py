@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from procwatch.core import asked, builds, ending, graph, life, releases, reload
+from procwatch.core import asked, builds, echoes, ending, graph, life, needed, releases, reload, replicas
 from procwatch.core import messages as msg
 from procwatch.core.draft import STOPS_LIMIT, Draft, Standing, needs_without
 from procwatch.core.model import Build, Project, Service
@@ -160,6 +160,7 @@ def _note_changes(draft: Draft, event: msg.FilesChanged) -> None:
     if not affected or draft.state.exit_code is not None:
         return
     draft.actions.append(msg.Notice("files_changed", paths=event.paths, names=tuple(affected)))
+    echoes.note(draft, event, affected)
     for name in affected:
         if name in draft.builds:
             builds.note_changes(draft, name, event.readers[name])
@@ -246,12 +247,16 @@ def _advance_build(draft: Draft, build: Build) -> None:
     needs = _needs(draft, build, standings)
     if state.activity == "verifying":
         if not state.check and not state.looked:
-            draft.check(build.name)
+            # A run that was started within a burst ends within it: only after that it is known what it has seen.
+            draft.check(build.name, settled=True)
         elif state.looked and (needs != "busy" or state.stops >= STOPS_LIMIT):
             builds.judge(draft, build, needs == "fresh")
-        return
-    if state.due and not state.check:
+    elif state.due and not state.check:
         _advance_due_build(draft, build, standings)
+    state = draft.builds[build.name]
+    if state.check and state.news and (state.activity == "verifying" or (state.due and state.stops)):
+        # Looked at only when no more comes, and more has come.
+        draft.holds[build.name] = "waits until its files have stopped changing"
 
 
 def _advance_due_build(draft: Draft, build: Build, standings: dict[str, Standing]) -> None:
@@ -269,7 +274,7 @@ def _advance_due_build(draft: Draft, build: Build, standings: dict[str, Standing
     if not state.looked:
         # Without a place to run it is looked at only for news: there may be nothing to do.
         if state.news or not no_place:
-            draft.check(build.name)
+            draft.check(build.name, settled=state.stops > 0)
         return
     if not builds.must_run(draft, build):
         draft.holds.pop(build.name, None)
@@ -291,7 +296,7 @@ def _build_hold(draft: Draft, build: Build, standings: dict[str, Standing]) -> s
         if standings[need.name] == "failed":
             return f"waits for {need.name}, which failed"
     for need in build.service_needs:
-        if reason := draft.unmet(need, standings, settled=True):
+        if reason := needed.unmet(draft, need, standings, settled=True):
             return reason
     for service in draft.active_services:
         if draft.services[service.name].phase is Phase.RETIRING and build.name in draft.in_place(service):
@@ -354,7 +359,7 @@ def _advance_service(draft: Draft, service: Service) -> None:
         return
     basis = wanted or _same_again(draft, service) or draft.earlier_basis(service, standings)
     hold = _service_hold(draft, service, standings, basis, settled=wanted is not None and wanted != current)
-    hold = hold or _others_hold(service, state)
+    hold = hold or _others_hold(service, state) or replicas.hold(draft, service)
     if hold or basis is None:
         draft.holds[service.name] = hold or "waits for its builds"
     else:
@@ -399,7 +404,7 @@ def _service_hold(
     if basis is None:
         return _why_not_fresh(draft, service, standings)
     for need in service.service_needs:
-        if reason := draft.unmet(need, standings, settled=settled):
+        if reason := needed.unmet(draft, need, standings, settled=settled):
             return reason
     return None
 

@@ -228,6 +228,19 @@ class RememberedService:
 
 
 @frozen
+class Echo:
+    """Changes of `paths` that came soon after `cause` was started for the one before, `count` times in a row.
+
+    `number`: the run or instance after which the last of them came.
+    """
+
+    paths: frozenset[str]
+    cause: str
+    number: int
+    count: int
+
+
+@frozen
 class State:
     """Everything. Only the builds and services that take part have an entry; `checks` numbers the checks.
 
@@ -236,7 +249,9 @@ class State:
     them, for which they count as there.
     `removed`: units that the configuration has no more, until they have ended; `numbers`: of those that are forgotten
     by now, the last run or instance, and the last timer. `watching`: files are watched, so that something can always
-    still happen. `exit_code`: None until a stop was asked for, then what procwatch is to end with.
+    still happen. `echoes`: of units whose files may be changed by what they lead to; `named`: paths that the user has
+    been told of as changing by themselves. `exit_code`: None until a stop was asked for, then what procwatch is to
+    end with.
     """
 
     builds: Mapping[str, BuildState]
@@ -248,6 +263,8 @@ class State:
     removed: frozenset[str] = frozenset()
     numbers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     watching: bool = True
+    echoes: Mapping[str, Echo] = field(default_factory=dict)
+    named: frozenset[str] = frozenset()
     begun: bool = False
     checks: int = 0
     exit_code: int | None = None

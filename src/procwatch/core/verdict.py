@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from procwatch.core import releases
+from procwatch.core import releases, replicas
 from procwatch.core.draft import Draft
 from procwatch.core.life import CRASH_LOOP
 from procwatch.core.model import Project
@@ -119,6 +119,8 @@ def _service(moment: Moment, wish: Wish, name: str, since: int) -> Verdict:
         return _failed("it is stopped; `procwatch start` starts it")
     hold = moment.holds.get(name, "")
     is_newer = state.instance > since
+    if wish != "start" and (reason := _why_it_stays(moment, name)):
+        return _failed(f"stays on run {state.instance}: {reason}")
     if state.phase is Phase.READY and not state.due and not state.check and not state.news:
         return _ready(moment, wish, name, is_newer=is_newer)
     if state.phase in {Phase.BACKOFF, Phase.FAILED} and not state.due:
@@ -128,6 +130,16 @@ def _service(moment: Moment, wish: Wish, name: str, since: int) -> Verdict:
     if state.phase is Phase.STOPPED and not state.due and not state.check and is_newer:
         return _failed("has ended by itself")
     return _waits(hold or _WORDS.get(state.phase, "it is about to start"))
+
+
+def _why_it_stays(moment: Moment, name: str) -> str | None:
+    """Of one that serves, and is to go on: what keeps it from that, as another replica has shown."""
+    service, state = moment.project.services[name], moment.state.services[name]
+    if not service.of or state.phase is not Phase.READY or state.check or state.news:
+        return None
+    draft = Draft(moment.project, moment.state, moment.now_s)
+    is_to_go_on = state.due or draft.wanted_basis(service, draft.standings()) not in (None, state.basis)
+    return replicas.stuck(draft, service) if is_to_go_on else None
 
 
 def _ready(moment: Moment, wish: Wish, name: str, *, is_newer: bool) -> Verdict:

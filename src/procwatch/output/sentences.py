@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
@@ -23,7 +24,7 @@ URGENT: frozenset[EventName] = frozenset(
     }
 )
 # Told at once, unless -q.
-TOLD_AT_ONCE: frozenset[EventName] = frozenset({"config_reloaded"})
+TOLD_AT_ONCE: frozenset[EventName] = frozenset({"always_changing", "config_reloaded"})
 
 
 def of(notice: Notice) -> str:
@@ -104,6 +105,21 @@ def _loop(notice: Notice) -> str:
     return f"{notice.name} changes what it watches{files}{_why(notice)}{_then(notice.effect)}"
 
 
+def _always_changing(notice: Notice) -> str:
+    """`a.log changes all the time, and build.api watches it; if nobody edits it, leave it out: ignore = ["a.log"]`."""
+    one = len(notice.paths) == 1
+    verb, whom, them = ("changes", "it", "it") if one else ("change", "them", "them")
+    watch = "watches" if len(notice.names) == 1 else "watch"
+    when = notice.reason or "all the time"
+    told = f"{listed(notice.paths)} {verb} {when}, and {listed(notice.names)} {watch} {whom}"
+    return f"{told}; if nobody edits {them}, leave {them} out: ignore = {json.dumps(_anchored(notice.paths))}"
+
+
+def _anchored(paths: Sequence[str]) -> list[str]:
+    """Paths as patterns of just these: one without a slash would match at any depth."""
+    return [path if "/" in path.rstrip("/") else f"./{path}" for path in paths]
+
+
 def _fixed(notice: Notice) -> str:
     return f"{notice.name} fixed {notice.reason or ''}".rstrip()
 
@@ -149,6 +165,7 @@ _SENTENCES: Mapping[EventName, Callable[[Notice], str]] = MappingProxyType(
         "limit_exceeded": _because("is over its limit"),
         "config_reloaded": lambda notice: f"the configuration was read again{_then(notice.effect)}",
         "config_rejected": _refused,
+        "always_changing": _always_changing,
         "stopping": lambda _notice: "stopping",
     }
 )

@@ -60,7 +60,7 @@ class Assigner:
 
         `releases`: variable -> folder.
         """
-        found = {**self.common(service.name, instance), "PROCWATCH_REPLICA": "1"}
+        found = {**self.common(service.name, instance), "PROCWATCH_REPLICA": str(service.replica)}
         port = service.port if service.port is not None else service.given_port
         if port is not None:
             found |= {"PORT": str(port), "PROCWATCH_URL": f"http://127.0.0.1:{port}"}

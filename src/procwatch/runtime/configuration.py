@@ -70,6 +70,7 @@ class Configuration:
     async def arm(self, report: Callable[[str], None]) -> None:
         """Begin to watch; return when no edit is missed from now on."""
         self._watcher = Watcher(self._known.project, self._inputs, report=report)
+        self._parts.is_moving = self._watcher.is_moving
         await self._watcher.start()
 
     async def follow(self) -> None:

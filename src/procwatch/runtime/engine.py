@@ -36,6 +36,11 @@ from procwatch.runtime.steps import run_build
 # Reading inputs is file work; more threads than this only fight for the interpreter.
 _READERS = 4
 
+# How long a build that was outdated by changes waits for their end before it runs again, and how often it looks: a code
+# generator or an unpacked archive takes seconds, and each run in between is for nothing. As long as git's lock counts.
+_BURST_S = 30.0
+_BURST_STEP_S = 0.02
+
 
 class Engine:
     """Runs one project until it is to end."""
@@ -62,6 +67,8 @@ class Engine:
         self._kill: asyncio.Task[None] | None = None
         self._observers: list[Callable[[Moment, msg.Event], None]] = []
         self._moment = Moment(parts.project, state, {}, at_rest=False, now_s=parts.clock())
+        # Units whose files did not stop changing in all that time: until they do, they are waited for as a batch is.
+        self._restless: set[str] = set()
         self._faults: set[str] = set()
 
     def tell(self, event: msg.Event) -> None:
@@ -245,11 +252,25 @@ class Engine:
     async def _check(self, actions: list[msg.CheckInputs]) -> None:
         """Read in a thread: it takes as long as the disk does."""
         checked: asyncio.Future[list[msg.InputsChecked]] = asyncio.get_running_loop().create_future()
+        for action in actions:
+            if action.settled:
+                await self._settle(action.name)
         read = partial(_read, actions, self._parts.inputs, self._parts.surroundings)
         with suppress(RuntimeError):  # no further thread can be had: one of those that there are does this too
             self._readers.submit(self._read_for, read, checked)
         for event in await checked:
             self.tell(await self._prepared(event))
+
+    async def _settle(self, name: str) -> None:
+        """Wait until what this unit reads has stopped changing, some time at most."""
+        most_s = self._parts.project.watch.max_wait_s if name in self._restless else _BURST_S
+        end_s = self._parts.clock() + most_s
+        while self._parts.is_moving(name):
+            if self.state.exit_code is not None or self._parts.clock() >= end_s:
+                self._restless.add(name)
+                return
+            await asyncio.sleep(_BURST_STEP_S)
+        self._restless.discard(name)
 
     async def _prepared(self, checked: msg.InputsChecked) -> msg.InputsChecked:
         """Before anything is stopped for it, a service that is to listen elsewhere must be able to."""

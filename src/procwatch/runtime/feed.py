@@ -72,6 +72,8 @@ class Feed:
         self._losses: list[float] = []
         self._sweep_at_s: float | None = None
         self._is_urgent = False
+        # Something has happened, and `found` may be about to be called; to be read from any thread.
+        self.is_looking = False
         self._swept_s = 0.0
         self._sweep_took_s = 0.0
         self._is_stopping = threading.Event()
@@ -127,7 +129,9 @@ class Feed:
             self._recover(str(loss))
             return
         if events.places:
+            self.is_looking = True
             self._take(self._inputs.look(events))
+            self.is_looking = False
         if self._next is not None:
             self._renew(self._next)
         if self._is_asked.is_set():

@@ -1,13 +1,16 @@
-"""Which instance of a service its clients reach, through what procwatch listens at for it: `listen` and `proxy`.
+"""Which instances of a service its clients reach, through what procwatch listens at for it: `listen` and `proxy`.
 
-Rule 1: new clients come to one slot, that of the instance in charge; what is not to have any yet has the other one.
-Rule 2: who waits in a slot that no instance serves, and that new clients do not come to, is passed on to the one in
-        charge: nobody is forgotten.
+Rule 1: new clients come to the slots of the instances in charge; what is not to have any yet has another slot.
+Rule 2: as long as none is in charge they wait where they came last, and the next instance sits down there.
+Rule 3: who waits in a slot that no instance serves, and that new clients do not come to, is passed on to one in charge:
+        nobody is forgotten.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
+import random
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any
@@ -16,22 +19,26 @@ from procwatch.core import messages as msg
 from procwatch.core.model import RunProbe, Service
 from procwatch.core.state import Phase
 from procwatch.core.verdict import Moment
+from procwatch.errors import ProcwatchError
 from procwatch.frozen import field, frozen
 from procwatch.runtime.asking import connect
 from procwatch.runtime.forward import Forwarder
+from procwatch.runtime.listening import in_words
 from procwatch.runtime.public_ports import Opening, PublicPorts
 from procwatch.runtime.sockets import Handed, Sockets
 from procwatch.runtime.steering import Listening, Slot
 
+# A service and the number of an instance.
+_Key = tuple[str, int]
+
 
 @frozen
 class Seat:
-    """Where one instance sits: its slot, the sockets or the port that it was given, and a door that leads to it alone.
+    """Where one instance sits: the sockets or the port that it was given, and a door that leads to it alone.
 
     `door`: what a command that looks at the instance is told besides (PORT, PROCWATCH_URL).
     """
 
-    slot: int
     handed: tuple[Handed, ...] = ()
     port: int | None = None
     forwarder: Forwarder | None = None
@@ -44,10 +51,10 @@ class Fronts:
     def __init__(self, sockets: Sockets, opening: Callable[[], Opening]) -> None:
         self._sockets = sockets
         self._public = PublicPorts(opening)
-        self._seats: dict[tuple[str, int], Seat] = {}
-        # By service, the slot that new clients come to.
-        self._clients: dict[str, int] = {}
-        self._relief: dict[Listening, Forwarder] = {}
+        self._seats: dict[_Key, Seat] = {}
+        # By service, the instance in charge.
+        self._in_charge: dict[str, int] = {}
+        self._relief: dict[Slot, Forwarder] = {}
         # What still passes somebody on though nobody comes to it any more, and the task that waits for the end of that.
         self._ending: dict[asyncio.Task[None], Forwarder] = {}
 
@@ -59,31 +66,54 @@ class Fronts:
     async def seat(self, service: Service, action: msg.StartInstance) -> Seat:
         """A place for a new instance, until it is `gone`. Raises ProcwatchError."""
         key = (service.name, action.instance)
-        clients = self._clients.get(service.name, 0)
-        slot = 1 - clients if action.apart else clients
-        if slot in {seat.slot for (name, _), seat in self._seats.items() if name == service.name}:
-            slot = 1 - slot
-        self._seats[key] = Seat(slot)
+        self._public.ask(service, beside=action.beside)
+        held = {each.slot.listening for seat in self._seats.values() for each in seat.handed}
+        listenings = await self._sockets.claim(service, beside=action.beside, held=held)
+        slot = self._free_slot(service, listenings, apart=action.apart)
+        named = zip(service.listen, listenings, strict=True)
+        handed = tuple(Handed(each.name, each.address, Slot(listening, slot)) for each, listening in named)
+        self._seats[key] = Seat(handed)
+        for each in handed:
+            self._leave(each.slot)  # who waits there waits for this one
         try:
-            self._public.ask(service, beside=action.beside)
-            handed = await self._sockets.claim(service, slot, beside=action.beside)
             place = await self._public.claim(service, action.instance)
         except BaseException:
             del self._seats[key]
             raise
-        for each in handed:
-            each.slot.listening.put_in_charge(clients)
-            if each.slot.listening.is_steered:
-                self._leave(each.slot.listening)  # who waits there waits for this one
         if place is not None:
-            self._seats[key] = Seat(slot, port=place.port, door=_leading_to(place.port))
-        else:
-            forwarder = self._open_door(service, handed)
-            door = _leading_to(forwarder.listen()) if forwarder else {}
-            self._seats[key] = Seat(slot, handed, forwarder=forwarder, door=door)
+            self._seats[key] = Seat(handed, port=place.port, door=_leading_to(place.port))
+        elif (forwarder := self._door_for(service, handed)) is not None:
+            self._seats[key] = Seat(handed, forwarder=forwarder, door=_leading_to(forwarder.listen()))
         return self._seats[key]
 
-    def _open_door(self, service: Service, handed: tuple[Handed, ...]) -> Forwarder | None:
+    def _free_slot(self, service: Service, listenings: tuple[Listening, ...], *, apart: bool) -> int:
+        """One that no instance has: where clients wait, unless it is to be `apart` from them. Raises ProcwatchError."""
+        steered = [listening for listening in listenings if listening.is_steered]
+        if not steered:
+            return 0
+        taken = {slot.index for listening in steered for slot in self._taken(listening)}
+        waited_in = [slot for slot in steered[0].in_charge if slot not in taken]
+        if waited_in and not apart:
+            return waited_in[0]
+        others = taken.union(*(listening.in_charge for listening in steered))
+        slot = next(slot for slot in itertools.count() if slot not in others)
+        try:
+            for listening in steered:
+                while slot not in listening.slots:
+                    listening.grow()
+        except OSError as error:
+            listener = service.listen[listenings.index(listening)]
+            raise ProcwatchError(
+                f"cannot listen once more at {listener.address}: {in_words(error, listener)}"
+            ) from None
+        return slot
+
+    def _taken(self, listening: Listening) -> set[Slot]:
+        """The slots of an address that instances have."""
+        slots = (each.slot for seat in self._seats.values() for each in seat.handed)
+        return {slot for slot in slots if slot.listening is listening}
+
+    def _door_for(self, service: Service, handed: tuple[Handed, ...]) -> Forwarder | None:
         """For `verify` and `ready.run`, which know only of an address."""
         is_asked_for = service.verify is not None or isinstance(service.ready, RunProbe)
         first = next((each for each in handed if not each.slot.listening.bound_name), None)
@@ -97,16 +127,17 @@ class Fronts:
         return seat.door if seat else {}
 
     def take_over(self, name: str, instance: int) -> None:
-        """From now on new clients come to this instance."""
-        if (seat := self._seats.get((name, instance))) is not None:
-            self._clients[name] = seat.slot
-            for each in seat.handed:
-                each.slot.listening.put_in_charge(seat.slot)
-            self._relieve(name)
+        """From now on new clients come to this instance, and to no other one of this service."""
+        if (name, instance) in self._seats:
+            self._in_charge[name] = instance
+            self._steer(name)
             self._public.take_over(name, instance)
 
     def retire(self, name: str, instance: int) -> None:
-        """It is about to end: behind a proxy new clients wait for another one, if this one is in charge."""
+        """It is about to end: new clients come to other replicas, or wait for the next instance."""
+        if self._in_charge.get(name) == instance:
+            del self._in_charge[name]
+            self._steer(name)
         self._public.retire(name, instance)
 
     async def drain(self, name: str, instance: int, seconds: float) -> None:
@@ -115,14 +146,16 @@ class Fronts:
 
     def gone(self, name: str, instance: int) -> None:
         """Nothing is left of this instance."""
-        seat = self._seats.pop((name, instance), None)
-        if seat is None:
+        if (name, instance) not in self._seats:
             return
+        self.retire(name, instance)
+        seat = self._seats.pop((name, instance))
         left = [other for (owner, _), other in self._seats.items() if owner == name]
         self._public.gone(name, instance)
         if left:
             self._sockets.keep(name, {each.slot.listening for other in left for each in other.handed})
-        self._relieve(name)
+        for each in seat.handed:
+            self._relieve(each.slot.listening)
         if seat.forwarder is not None:
             self._keep_until(seat.forwarder, seat.forwarder.__aexit__())
 
@@ -138,13 +171,14 @@ class Fronts:
             state = moment.state.services.get(name)
             return state is None or (state.phase is Phase.STOPPED and not state.wanted)
 
-        self._sockets.planned(is_over)
-        self._public.planned(is_over)
+        services = moment.project.services.values()
+        self._sockets.planned(services, is_over)
+        self._public.planned(services, is_over)
 
     async def close(self) -> None:
         """Pass nobody on any more, and listen no more."""
-        for listening in [*self._relief]:
-            self._leave(listening)
+        for slot in [*self._relief]:
+            self._leave(slot)
         doors = (seat.forwarder for seat in self._seats.values() if seat.forwarder is not None)
         for forwarder in [*self._ending.values(), *doors]:
             await forwarder.__aexit__()
@@ -152,31 +186,49 @@ class Fronts:
         await self._public.close()
         self._sockets.close()
 
-    # --- who waits for an instance that has gone ---------------------------------------------------------------------
+    # --- where new clients come to -----------------------------------------------------------------------------------
 
-    def _relieve(self, name: str) -> None:
-        """Look after the slot that nobody serves, as long as another one is in charge."""
-        seats = {seat.slot: seat for (other, _), seat in self._seats.items() if other == name}
-        clients = self._clients.get(name, 0)
-        for each in seats[clients].handed if clients in seats else ():
-            if each.slot.listening.is_steered and 1 - clients not in seats:
-                self._look_after(each.slot.listening, clients)
+    def _steer(self, name: str) -> None:
+        """Have new clients come to those in charge, at each address that an instance of this service has."""
+        listenings = {
+            each.slot.listening for (owner, _), seat in self._seats.items() for each in seat.handed if owner == name
+        }
+        for listening in listenings:
+            if slots := self._serving(listening):
+                listening.put_in_charge(*slots)
+            self._relieve(listening)
 
-    def _look_after(self, listening: Listening, clients: int) -> None:
-        if listening in self._relief:
+    def _serving(self, listening: Listening) -> list[int]:
+        """The slots of the instances in charge."""
+        seats = [self._seats[key] for key in self._in_charge.items() if key in self._seats]
+        return sorted(each.slot.index for seat in seats for each in seat.handed if each.slot.listening is listening)
+
+    def _relieve(self, listening: Listening) -> None:
+        """Look after the slots that nobody serves, as long as there is one in charge."""
+        if not listening.is_steered or not self._serving(listening):
             return
-        forwarder = self._relief[listening] = Forwarder(partial(connect, Slot(listening, clients)))
-        waiting = listening.socket(1 - clients)
-        listening.on_close = partial(self._leave, listening)
+        taken = self._taken(listening)
+        for slot in (Slot(listening, index) for index in listening.slots if index not in listening.in_charge):
+            if slot not in taken and slot not in self._relief:
+                self._look_after(slot)
+
+    def _look_after(self, slot: Slot) -> None:
+        listening = slot.listening
+        forwarder = self._relief[slot] = Forwarder(lambda: connect(Slot(listening, random.choice(listening.in_charge))))  # noqa: S311
+        waiting = listening.socket(slot.index)
+        listening.on_close = partial(self._leave_all, listening)
         asyncio.get_running_loop().add_reader(waiting.fileno(), forwarder.take_over, waiting)
 
-    def _leave(self, listening: Listening) -> None:
-        """An instance takes from that slot itself again, or nobody listens any more."""
-        forwarder = self._relief.pop(listening, None)
+    def _leave_all(self, listening: Listening) -> None:
+        """Nobody listens there any more."""
+        for index in listening.slots:
+            self._leave(Slot(listening, index))
+
+    def _leave(self, slot: Slot) -> None:
+        """An instance takes from that slot itself again, or nobody does any more."""
+        forwarder = self._relief.pop(slot, None)
         if forwarder is not None:
-            loop = asyncio.get_running_loop()
-            for slot in (0, 1):
-                loop.remove_reader(listening.socket(slot).fileno())
+            asyncio.get_running_loop().remove_reader(slot.listening.socket(slot.index).fileno())
             self._keep_until(forwarder, forwarder.ended())
 
     def _keep_until(self, forwarder: Forwarder, end: Coroutine[Any, Any, None]) -> None:

@@ -52,7 +52,7 @@ def open_address(listener: Listener, folder: Path) -> Listening:
     try:
         return _open_unix(listener, folder / listener.path) if listener.path else _open_tcp(listener)
     except OSError as error:
-        raise ListenError(listener, _in_words(error, listener)) from error
+        raise ListenError(listener, in_words(error, listener)) from error
 
 
 def own_way(listener: Listener) -> ListenError:
@@ -60,11 +60,19 @@ def own_way(listener: Listener) -> ListenError:
     return ListenError(listener, "the instance that runs has this port at another address; stop it first")
 
 
+def spoiled(listener: Listener) -> ListenError:
+    """One of several programs that have it has ended the listening for all."""
+    return ListenError(
+        listener, "a program has shut this socket down, which other replicas have too; use proxy instead"
+    )
+
+
 def _taken(listener: Listener, holder: str | None) -> ListenError:
     return ListenError(listener, f"it is taken by {holder or 'another program'}", is_taken=True)
 
 
-def _in_words(error: OSError, listener: Listener) -> str:
+def in_words(error: OSError, listener: Listener) -> str:
+    """Why it is not possible to listen there."""
     match error.errno:
         case errno.EACCES | errno.EPERM if listener.port:
             return "this port is only for root, or a program that it has allowed to; choose one from 1024 on"
@@ -124,7 +132,7 @@ class UnixListening(Listening):
     """A unix socket, whose file goes with it."""
 
     def __init__(self, own: socket.socket, path: Path, bound_name: str) -> None:
-        super().__init__((own,), path, bound_name)
+        super().__init__([own], path, bound_name)
         self._path = path
         self._identity = _identity(path)
 

@@ -57,6 +57,8 @@ class Parts:
     terminals: Terminals
     fronts: Fronts
     clock: Callable[[], float] = time.monotonic
+    # Whether what a unit reads is changing right now.
+    is_moving: Callable[[str], bool] = lambda _name: False
 
     @property
     def project(self) -> Project:

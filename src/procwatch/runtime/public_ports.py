@@ -1,7 +1,7 @@
 """The public addresses of services with `proxy`: who has which, for how long, and to which instance each leads.
 
-Rule 1: an address stays open through restarts, crashes and reloads as long as an instance, or the newest definition of
-        a service, has it; clients wait while nobody serves.
+Rule 1: an address stays open through restarts, crashes and reloads (runtime/claims.py); clients wait while nobody
+        serves.
 Rule 2: nothing points to an instance that has ended: its port may soon be somebody else's.
 Rule 3: what passes the bytes on is imported and started only when there is something to open.
 """
@@ -9,13 +9,14 @@ Rule 3: what passes the bytes on is imported and started only when there is some
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from procwatch.core.model import Listener, Service
 from procwatch.errors import ProcwatchError
 from procwatch.frozen import frozen
 from procwatch.runtime import ports
+from procwatch.runtime.claims import Claims
 from procwatch.runtime.listening import own_way
 
 _Address = tuple[str, int]
@@ -63,14 +64,12 @@ class PublicPorts:
         self._opening = opening
         self._opener: Opening | None = None
         self._open: dict[_Address, Opened] = {}
-        # What the instances of each service have, and what the next one is to have.
-        self._used: dict[str, set[_Address]] = {}
-        self._asked: dict[str, _Address] = {}
+        self._claims: Claims[_Address] = Claims(_addresses)
         self._places: dict[tuple[str, int], Place] = {}
 
     async def prepare(self, service: Service) -> None:
         """Open what a service that has an address is to get instead, by a new definition. Raises ProcwatchError."""
-        own = self._used.get(service.name)
+        own = self._claims.used(service.name)
         if not own:
             return
         if service.proxy is not None:
@@ -82,13 +81,13 @@ class PublicPorts:
                     raise
                 if service.switch == "overlap":
                     raise own_way(service.proxy) from None
-        self._ask(service)
+        self._claims.ask(service)
+        self._tidy()
 
     def ask(self, service: Service, *, beside: bool) -> None:
         """A new instance is to begin, which may be `beside` the last one; else what only that one had is closed."""
-        if not beside:
-            self._used.pop(service.name, None)
-        self._ask(service)
+        self._claims.begin(service, beside=beside)
+        self._tidy()
 
     async def claim(self, service: Service, instance: int) -> Place | None:
         """A place for this instance, if its service has an address, until it is `gone`. Raises ProcwatchError."""
@@ -96,24 +95,25 @@ class PublicPorts:
             return None
         await self._ensure(service, service.proxy)
         place = Place(self._free_port(service.proxy), _address(service.proxy))
-        self._used.setdefault(service.name, set()).add(place.address)
         self._places[service.name, instance] = place
         return place
 
     def take_over(self, name: str, instance: int) -> None:
         """From now on clients come to this instance, also by an address that nobody is to have much longer."""
         place = self._places.get((name, instance))
-        if place is not None:
-            passing = self._used.get(name, set()) - {*self._asked.values()}
-            for address in {place.address, *passing} & self._open.keys():
-                self._open[address].point_to(place.port)
+        if place is None:
+            return
+        own = {other.port for (owner, _), other in self._places.items() if owner == name}
+        for address in {place.address, *self._claims.passing(name)} & self._open.keys():
+            opened = self._open[address]
+            opened.point_to(*(port for port in opened.ports if port not in own), place.port)
 
     def retire(self, name: str, instance: int) -> None:
-        """New clients of this instance, if it is in charge, wait for another one."""
+        """New clients of this instance, if it is in charge, come to other replicas, or wait for the next one."""
         place = self._places.get((name, instance))
         for opened in self._open.values() if place else ():
-            if place is not None and opened.ports == (place.port,):
-                opened.point_to()
+            if place is not None and place.port in opened.ports:
+                opened.point_to(*(port for port in opened.ports if port != place.port))
 
     async def drain(self, name: str, instance: int, seconds: float) -> None:
         """Wait until no client is with this instance, or so long."""
@@ -129,22 +129,18 @@ class PublicPorts:
             return
         left = {place.address for (owner, _), place in self._places.items() if owner == name}
         if left:
-            self._used[name] = left
+            self._claims.keep(name, left)
         self._tidy()
 
-    def planned(self, is_over: Callable[[str], bool]) -> None:
-        """Close what belongs to services that are over."""
-        for name in [*self._used, *self._asked]:
-            if is_over(name):
-                self._used.pop(name, None)
-                self._asked.pop(name, None)
-                self._tidy()
+    def planned(self, services: Collection[Service], is_over: Callable[[str], bool]) -> None:
+        """Close what belongs to services that are over, and to no other one."""
+        if self._claims.release(services, is_over):
+            self._tidy()
 
     async def close(self) -> None:
         """Listen no more."""
         self._open.clear()
-        self._used.clear()
-        self._asked.clear()
+        self._claims.clear()
         opener, self._opener = self._opener, None
         if opener is not None:
             await opener.close()
@@ -168,17 +164,13 @@ class PublicPorts:
                 return port
         raise ProcwatchError("no free port was found for it")
 
-    def _ask(self, service: Service) -> None:
-        if service.proxy is None:
-            self._asked.pop(service.name, None)
-        else:
-            self._asked[service.name] = _address(service.proxy)
-        self._tidy()
-
     def _tidy(self) -> None:
-        kept = {*self._asked.values()}.union(*self._used.values())
-        for address in self._open.keys() - kept:
+        for address in self._open.keys() - self._claims.needed():
             self._open.pop(address).close()
+
+
+def _addresses(service: Service) -> set[_Address]:
+    return set() if service.proxy is None else {_address(service.proxy)}
 
 
 def _address(listener: Listener) -> _Address:

@@ -42,6 +42,8 @@ from procwatch.runtime.within import within
 _LINE_BYTES = 64 * 1024
 # Colours and other CSI sequences, OSC titles, and escape sequences of two characters (ECMA-48).
 _CONTROLS = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+# Where a port is not open yet the next try comes so soon at first, then later and later, until it is `interval`.
+_SOON_S, _LATER = 0.005, 1.4
 # How much of the last line of a probe's command goes into a message.
 _SHOWN_BYTES = 200
 _LOOPBACK = ("127.0.0.1", "::1")
@@ -128,11 +130,19 @@ async def _try_until_ready(probe: AskedProbe, timing: ProbeTiming, target: Targe
     last: str | None = _untaken(probe, target) or "the first try did not end in time"
     try:
         async with within(timing.deadline_s):
-            wait_s = timing.deadline_s
-            while last := await try_once(probe, timing.timeout_s, target, wait_s):  # noqa: ASYNC110 - nothing tells, so it is asked
-                await asyncio.sleep(timing.interval_s)
+            wait_s, soon_s = timing.deadline_s, _SOON_S
+            while last := await try_once(probe, timing.timeout_s, target, wait_s):
+                is_soon = isinstance(last, Refused) and soon_s < timing.interval_s
+                await asyncio.sleep(soon_s if is_soon else timing.interval_s)
+                soon_s *= _LATER
     except TimeoutError:
         raise NotReady(last or "") from None
+
+
+class Refused(str):
+    """Why a try has failed: nobody listens there, so that nobody is bothered by another try soon."""
+
+    __slots__ = ()
 
 
 async def try_once(probe: AskedProbe, timeout_s: float, target: Target, queue_s: float | None = None) -> str | None:
@@ -231,7 +241,8 @@ async def _try_hosts(host: str | None, attempt: Callable[[str], Awaitable[str | 
         try:
             reason = await attempt(name)
         except _UnreachableError as error:
-            failure = failure or str(error)
+            is_refused = isinstance(error.__cause__, ConnectionRefusedError)
+            failure = failure or (Refused(error) if is_refused else str(error))
             continue
         if reason is None:
             return None

@@ -1,8 +1,9 @@
 """The sockets of one address, and to which of them new connections come.
 
-Rule 1: on Linux a TCP address has two sockets, its slots, for as long as it is listened at. The kernel asks a small
-        program (classic BPF) to which of them a connection goes, when its first packet comes; it stays there.
-Rule 2: where that cannot be had (unix sockets, other systems, an old kernel) one socket is both slots, and all that is
+Rule 1: on Linux a TCP address has sockets, its slots, for as long as it is listened at: two of them, and more where
+        more instances are to have one. The kernel asks a small program (classic BPF) to which of them a connection
+        goes, when its first packet comes; it stays there.
+Rule 2: where that cannot be had (unix sockets, other systems, an old kernel) one socket is all slots, and all that is
         asked for here changes nothing.
 Rule 3: the sockets are closed by `close` alone: what waits in their queues outlives every instance.
 """
@@ -14,7 +15,7 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -29,9 +30,11 @@ LEAST_DESCRIPTOR = 64
 _SO_ATTACH_REUSEPORT_CBPF = 51
 # Where tcpi_unacked is in struct tcp_info: of a listening socket, the connections that nobody has accepted.
 _UNACKED_OFFSET = 24
-# Classic BPF, include/uapi/linux/bpf_common.h and filter.h. Absolute loads from here on read the network header.
-_NET = -0x100000
-_LOAD_BYTE, _LOAD_HALF, _SHIFT_RIGHT, _JUMP, _JUMP_IF_EQUAL, _RETURN = 0x30, 0x28, 0x74, 0x05, 0x15, 0x06
+# Classic BPF, include/uapi/linux/bpf_common.h and filter.h. Absolute loads from the first of these on read the network
+# header; one from the second gives a random number.
+_NET, _RANDOM = -0x100000, -0x1000 + 56
+_LOAD_BYTE, _LOAD_HALF, _LOAD_WORD, _SHIFT_RIGHT, _MODULO = 0x30, 0x28, 0x20, 0x74, 0x94
+_JUMP, _JUMP_IF_EQUAL, _RETURN = 0x05, 0x15, 0x06
 _IPV4_SOURCE_PORT, _IPV6_SOURCE_PORT = 20, 40
 
 Opener = Callable[[], socket.socket]
@@ -41,16 +44,20 @@ class Listening:
     """One address that is listened at. Slot 0 is in charge at first: it gets all connections that are not steered.
 
     `reached_at`: where a client of this machine connects to, a socket's address or the path of a unix socket.
-    `bound_name`: what the system calls a unix socket.
+    `bound_name`: what the system calls a unix socket. `opener` makes a bound socket for a further slot. `in_charge`:
+    the slots over which new connections are spread by chance.
     """
 
-    def __init__(self, sockets: tuple[socket.socket, ...], reached_at: Any, bound_name: str = "") -> None:
-        self.family = sockets[0].family
+    def __init__(
+        self, sockets: Iterable[socket.socket], reached_at: Any, bound_name: str = "", opener: Opener | None = None
+    ) -> None:
+        self._sockets = [*sockets]
+        self.family = self._sockets[0].family
         self.reached_at = reached_at
-        self._sockets = sockets
         self.bound_name = bound_name
         self.on_close: Callable[[], None] = lambda: None
-        self._in_charge = 0
+        self.in_charge: tuple[int, ...] = (0,)
+        self._opener = opener
         self._ports: dict[int, int] = {}
 
     @property
@@ -60,16 +67,32 @@ class Listening:
 
     @property
     def is_steered(self) -> bool:
-        """Whether the two slots are two sockets."""
+        """Whether each slot is a socket of its own."""
         return len(self._sockets) > 1
+
+    @property
+    def slots(self) -> range:
+        """Those that there are; where it is not steered there need be no more, whatever is asked for."""
+        return range(len(self._sockets))
+
+    def grow(self) -> None:
+        """Have one slot more. Raises OSError."""
+        assert self._opener is not None, "of what is not steered one socket does for all"
+        further = self._opener()
+        try:
+            further.listen(BACKLOG)
+        except BaseException:
+            further.close()
+            raise
+        self._sockets.append(further)
 
     def socket(self, slot: int) -> socket.socket:
         """The one of a slot; it is not to be accepted from here, nor closed."""
         return self._sockets[slot % len(self._sockets)]
 
-    def put_in_charge(self, slot: int) -> None:
-        """Have new connections come to this slot; those that wait in the other one stay there."""
-        self._in_charge = slot
+    def put_in_charge(self, *slots: int) -> None:
+        """Have new connections come to these slots; those that wait in others stay there."""
+        self.in_charge = slots
         self._steer()
 
     def steer_port(self, port: int, slot: int) -> None:
@@ -98,7 +121,7 @@ class Listening:
 
     def is_sound(self) -> bool:
         """Whether it still listens everywhere, and clients find it."""
-        return self.listens(0) and self.listens(1)
+        return all(self.listens(slot) for slot in self.slots)
 
     def close(self) -> None:
         """Listen no more; who still waits in the queue is refused. `on_close` is called before."""
@@ -108,12 +131,12 @@ class Listening:
 
     def _steer(self) -> None:
         if self.is_steered:
-            _attach(self._sockets[0], _program(self._ports, self._in_charge))
+            _attach(self._sockets[0], _program(self._ports, self.in_charge))
 
 
 @frozen
 class Slot:
-    """One of the two slots of an address: what an instance is given."""
+    """One of the slots of an address: what an instance is given."""
 
     listening: Listening
     index: int = 0
@@ -139,10 +162,10 @@ def open_slots(opener: Opener, reached_at: Any) -> Listening:
         first.listen(BACKLOG)
         if hasattr(socket, "SO_REUSEPORT"):
             with suppress(OSError):  # an old kernel, or none of Linux: one has to do
-                _attach(first, _program({}, 0))
+                _attach(first, _program({}, (0,)))
                 made.append(opener())
                 made[1].listen(BACKLOG)
-                return Listening((made[0], made[1]), reached_at)
+                return Listening(made, reached_at, opener=opener)
     except BaseException:
         first.close()
         raise
@@ -157,8 +180,8 @@ def lifted(own: socket.socket) -> socket.socket:
     return socket.socket(family, kind, protocol, fileno=descriptors.lift(own.detach(), LEAST_DESCRIPTOR))
 
 
-def _program(ports: dict[int, int], in_charge: int) -> list[tuple[int, int, int, int]]:
-    """The slot of a steered source port, else the one in charge. An address can have packets of both versions of IP."""
+def _program(ports: dict[int, int], in_charge: tuple[int, ...]) -> list[tuple[int, int, int, int]]:
+    """The slot of a steered source port, else one in charge. An address can have packets of both versions of IP."""
     steps = [
         (_LOAD_BYTE, 0, 0, _NET),
         (_SHIFT_RIGHT, 0, 0, 4),
@@ -169,7 +192,10 @@ def _program(ports: dict[int, int], in_charge: int) -> list[tuple[int, int, int,
     ]
     for port, slot in ports.items():
         steps += [(_JUMP_IF_EQUAL, 0, 1, port), (_RETURN, 0, 0, slot)]
-    return [*(steps if ports else ()), (_RETURN, 0, 0, in_charge)]
+    chance = [(_LOAD_WORD, 0, 0, _RANDOM), (_MODULO, 0, 0, len(in_charge))]
+    for number, slot in enumerate(in_charge[:-1]):
+        chance += [(_JUMP_IF_EQUAL, 0, 1, number), (_RETURN, 0, 0, slot)]
+    return [*(steps if ports else ()), *(chance if len(in_charge) > 1 else ()), (_RETURN, 0, 0, in_charge[-1])]
 
 
 def _attach(own: socket.socket, program: list[tuple[int, int, int, int]]) -> None:

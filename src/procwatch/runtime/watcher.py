@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable
 
 from procwatch.core.messages import FilesChanged
 from procwatch.core.model import Project
-from procwatch.runtime.batches import Batch
+from procwatch.runtime.batches import Batch, Restless, lag_s
 from procwatch.runtime.engines import Engine, engine_for
 from procwatch.runtime.feed import Feed, Listener
 from procwatch.runtime.inputs import Inputs, Seen
@@ -26,6 +26,9 @@ _LOCK_S = 30.0
 
 # How often a lock that holds a batch open is looked at.
 _LOCK_STEP_S = 0.025
+
+# The same of the feed's thread, which is about to tell of more.
+_LOOK_STEP_S = 0.002
 
 
 class Watcher:
@@ -46,7 +49,8 @@ class Watcher:
             renewed=lambda: self._in_loop(self._on_renewed),
         )
         self._feed = Feed(inputs, engine or engine_for(self._settings), listener, self._settings.poll_s)
-        self._batch = Batch(self._settings)
+        self._batch = Batch(self._settings, Restless(lag_s(self._settings)))
+        self._ended = self._batch
         self._found: deque[Seen] = deque()
         self._news = asyncio.Event()
         # Those who wait for a look at everything, and those for whom that has come and a batch is still to end.
@@ -70,8 +74,12 @@ class Watcher:
     async def batches(self) -> AsyncIterator[FilesChanged]:
         """Each batch of changes that concerns a unit, until `stop`. A batch that is not taken is kept."""
         while await self._complete():
-            batch, self._batch = self._batch, Batch(self._settings)
-            yield batch.message()
+            self._ended, self._batch = self._batch, self._batch.next(self._settings)
+            yield self._ended.message()
+
+    def is_moving(self, name: str) -> bool:
+        """Whether what this unit reads is changing right now, and more is likely to come."""
+        return self._batch.concerns(name) or self._ended.has_cut_short(name, time.monotonic())
 
     async def take_in(self) -> None:
         """Return when all that had been written before this call has been given by `batches`, and taken."""
@@ -114,6 +122,8 @@ class Watcher:
                 await self._wait_for_news(None)
             elif (left_s := self._batch.ends_at_s() - now_s) > 0:
                 await self._wait_for_news(left_s)
+            elif self._feed.is_looking and self._batch.is_to_wait(now_s):
+                await self._wait_for_news(_LOOK_STEP_S)
             elif now_s < self._batch.began_s + _LOCK_S and self._is_locked():
                 self._batch.hold(now_s)
                 await self._wait_for_news(_LOCK_STEP_S)

@@ -1,0 +1,68 @@
+"""Replicas of one service: something new comes to one after another, and to no other where one of them has failed.
+
+Rule 1: one that serves is not touched while another one is between two instances, or has none and is about to start.
+Rule 2: one that serves stays as it is while what is wanted of it has come to nothing at another one. Those that do not
+        serve have nothing to lose, and go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from procwatch.core import releases
+from procwatch.core.draft import Draft
+from procwatch.core.model import Service
+from procwatch.core.state import ALIVE, Basis, Phase, ServiceState
+
+
+def hold(draft: Draft, service: Service) -> str | None:
+    """Why one that serves does not go on now."""
+    if not service.of or draft.services[service.name].phase is not Phase.READY:
+        return None
+    if (reason := stuck(draft, service)) is not None:
+        return f"outdated: {reason}"
+    return next(
+        (f"waits for {name}" for name, state in _others(draft, service) if _is_between(draft, name, state)), None
+    )
+
+
+def _is_between(draft: Draft, name: str, state: ServiceState) -> bool:
+    """Whether it is on its way to an instance, or about to set out."""
+    if state.phase in ALIVE - {Phase.READY}:
+        return True
+    if name in draft.state.paused:
+        return False
+    if state.phase is Phase.READY:
+        return state.prepared is not None
+    return state.due or _wanted(draft, name) not in (None, state.basis, state.refused)
+
+
+def stuck(draft: Draft, service: Service) -> str | None:
+    """Why this one is not tried, as another one has shown; None if nothing is known against it."""
+    if not service.of:
+        return None
+    pinned = draft.services[service.name].pinned
+    for name, state in _others(draft, service):
+        if state.pinned and not pinned:
+            return f"{name} went back to {releases.words(state.pinned)}"
+        wanted = _wanted(draft, name)
+        if wanted is None:
+            continue
+        if wanted == state.refused:
+            return f"{name}: {state.refusal}"
+        if wanted == state.basis and state.phase in {Phase.BACKOFF, Phase.FAILED}:
+            return f"{name} crashed"
+        if wanted == state.basis and state.unverified:
+            return f"{name}: {state.unverified}"
+    return None
+
+
+def _wanted(draft: Draft, name: str) -> Basis | None:
+    return draft.wanted_basis(draft.project.services[name], draft.standings())
+
+
+def _others(draft: Draft, service: Service) -> Iterator[tuple[str, ServiceState]]:
+    """The other replicas, but those that somebody has stopped or removed."""
+    for other in draft.active_services:
+        if other.of == service.of and other.name != service.name and draft.services[other.name].wanted:
+            yield other.name, draft.services[other.name]
