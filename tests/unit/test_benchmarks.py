@@ -223,7 +223,7 @@ def test_every_tool_that_can_be_asked_is_given_services_and_builds(peer: Peer) -
     ("tool", "subjects"),
     [
         ("supervisord", ["control"]),
-        ("cargo-watch+pm2", ["saves", "switching"]),
+        ("cargo-watch+pm2", ["saves", "switching", "tree"]),
         ("honcho", ["startup", "idle", "throughput", "ends"]),
     ],
 )

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from benchmarks import servers, session, tree
+from benchmarks import servers, tree
 from benchmarks.beacon import Ear, make_beacon
 from benchmarks.ends import run_all
 from benchmarks.peers import PEERS, Peer, Plan

@@ -12,8 +12,9 @@ import os
 import stat
 import struct
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from io import FileIO
+from itertools import chain
 from pathlib import Path
 from threading import Lock
 from typing import NamedTuple, NewType
@@ -133,12 +134,11 @@ class Fingerprints:
 
     def _write(self, file: Path, *, with_earlier: bool) -> None:
         """What nobody has asked for, of files that are gone or of builds left out, goes at the end."""
-        readings = [*self._readings.items()]
-        bare = [(path, _bare(reading)) for path, reading in readings if _is_worth_keeping(reading)]
-        if with_earlier:
-            bare += [(path, _bare(reading)) for path, reading in [*(self._earlier or {}).items()]]
-        kept.save(file, bare)
-        self._unkept = len(readings) - len(bare)
+        # Only names are listed: 100,000 pairs would be as many things to search for garbage.
+        paths = [path for path in [*self._readings] if _is_worth_keeping(self._readings.get(path))]
+        earlier = [*(self._earlier or ())] if with_earlier else []
+        self._unkept = len(self._readings) - len(paths)
+        kept.save(file, chain(_of(self._readings, paths), _of(self._earlier or {}, earlier)))
         self._kept_at_s = time.monotonic()
 
 
@@ -148,14 +148,19 @@ def _is_good(reading: Reading, event: int) -> bool:
     return bool(then == event and max(mtime_ns, ctime_ns) < read_ns - COARSE_CLOCK_NS)
 
 
-def _is_worth_keeping(reading: Reading) -> bool:
+def _of(readings: Mapping[str, Reading], paths: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    """What is still known of these, without when it was read."""
+    for path in paths:
+        reading = readings.get(path)
+        if reading is not None:
+            yield path, digest_of(reading) + signature_of(reading)
+
+
+def _is_worth_keeping(reading: Reading | None) -> bool:
+    if reading is None:  # forgotten meanwhile
+        return False
     read_ns, _, mtime_ns, ctime_ns = _TIMES.unpack_from(reading, _DIGEST_BYTES)
     return bool(max(mtime_ns, ctime_ns) < read_ns - _COARSEST_CLOCK_NS)
-
-
-def _bare(reading: Reading) -> bytes:
-    """Without when it was read."""
-    return digest_of(reading) + signature_of(reading)
 
 
 def _recalled(bare: bytes) -> Reading:

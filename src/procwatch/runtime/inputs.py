@@ -84,7 +84,7 @@ class _Memory:
     write that has been seen.
     """
 
-    files: Mapping[str, Reading]
+    files: dict[str, Reading]
     definition: str
     links: Mapping[str, str]
     weight: int
@@ -263,7 +263,8 @@ class Inputs:
             return None
         weight = (before.weight - _weight(unit, then) + _weight(unit, now)) % _WEIGHTS
         digest = _digest(before.definition, {}, weight)
-        self._memories[name] = _Memory({**before.files, **now}, before.definition, {}, weight, before.epoch, digest)
+        before.files.update(now)  # no copy: there may be 100,000
+        self._memories[name] = _Memory(before.files, before.definition, {}, weight, before.epoch, digest)
         return Checked(digest, tuple(sorted(changed)), touched)
 
     def _can_be_quick(self, name: str) -> bool:
