@@ -42,6 +42,17 @@ def test_no_request_is_lost_while_versions_follow_each_other(project: Path, star
 
 
 @pytest.mark.parametrize("rude", [False, True])
+def test_with_replace_clients_wait_and_none_is_lost(project: Path, start: Start, rude: bool) -> None:
+    live, port = running(project, start, 'switch = "replace"', rude=rude)
+    with Load(port) as load:
+        for number in range(2, 7):
+            write(project / "version", str(number))
+            live.wait("service_switched", WEB, times=number - 1)
+        live.until(lambda: any(body.startswith(b"6") for body in [*load.bodies]), "an answer of the last one")
+    assert load.lost == 0, (load.fresh, load.kept)
+
+
+@pytest.mark.parametrize("rude", [False, True])
 def test_a_long_request_that_was_begun_before_the_switch_is_answered_by_the_old_version(
     project: Path, start: Start, rude: bool
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from procwatch.core import messages as msg
-from procwatch.core.model import Service
+from procwatch.core.model import Listener, Service
 from procwatch.core.snapshot import snapshot
 from procwatch.core.state import Phase
 from procwatch.core.verdict import Moment, Verdict, judge
@@ -169,3 +169,25 @@ def test_what_needs_them_does_not_wait_for_those_that_stay() -> None:
     world.save("build.web", content=5)
     world.settle()
     assert world.starts("service.edge") == 2
+
+
+def stops(world: World, name: str) -> list[bool]:
+    """Whether its clients are let finish, of each stop that is under way."""
+    return [item.drain for item in world.pending if isinstance(item, msg.StopInstance) and item.name == name]
+
+
+def test_one_of_several_that_is_stopped_lets_its_clients_finish_until_all_is_to_end() -> None:
+    world = three(switch="overlap", proxy=Listener("web", "127.0.0.1", 80))
+    world.send(msg.ServicesAsked(("service.web.2",), "stop"))
+    assert stops(world, "service.web.2") == [True]
+    world.send(msg.StopAsked(0))
+    assert stops(world, "service.web.2") == [True, False]
+    assert stops(world, "service.web.1") == [False]
+    world.settle()
+    assert world.ended == 0
+
+
+def test_the_last_one_that_is_stopped_is_not_waited_for() -> None:
+    world = three(switch="overlap", proxy=Listener("web", "127.0.0.1", 80))
+    world.send(msg.ServicesAsked(NAMES, "stop"))
+    assert [drain for name in NAMES for drain in stops(world, name)] == [False] * 3

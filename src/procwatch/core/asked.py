@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from procwatch.core import builds, life, releases
+from procwatch.core import builds, life, releases, replicas
 from procwatch.core import messages as msg
 from procwatch.core.draft import Draft
 from procwatch.core.model import Service
@@ -78,4 +78,4 @@ def stop_unwanted(draft: Draft, service: Service) -> None:
     if users:
         draft.holds[service.name] = f"stops after {users[0]}"
         return
-    draft.step(service.name, life.Stop())
+    draft.step(service.name, life.Stop(drain=replicas.may_drain(draft, service)))

@@ -43,7 +43,7 @@ def shut_down(draft: Draft) -> None:
         users = [user for user in draft.dependents.get(name, ()) if draft.is_alive(user)]
         if users:
             draft.holds[name] = f"stops after {users[0]}"
-        elif draft.services[name].phase is not Phase.STOPPING:
+        elif draft.services[name].phase is not Phase.STOPPING or draft.services[name].draining:
             draft.step(name, life.Stop())
     if not draft.state.ended and not any(draft.is_alive(name) for name in (*draft.builds, *draft.services)):
         draft.state = replace(draft.state, ended=True)

@@ -28,7 +28,9 @@ class Go:
 
 @frozen
 class Stop:
-    """Stop, whatever it is doing."""
+    """Stop, whatever it is doing. `drain`: others are there for new clients, and those that it has are answered."""
+
+    drain: bool = False
 
 
 ServiceEvent = (
@@ -48,7 +50,9 @@ class At:
 
 def gone(state: ServiceState) -> ServiceState:
     """Nothing of the instance is left."""
-    return replace(state, ready=False, probed=False, pid=None, leaving_s=None, fault=None, unverified=None)
+    return replace(
+        state, ready=False, probed=False, pid=None, leaving_s=None, fault=None, unverified=None, draining=False
+    )
 
 
 def serve(at: At, state: ServiceState) -> Step:

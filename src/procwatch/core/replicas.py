@@ -26,6 +26,14 @@ def hold(draft: Draft, service: Service) -> str | None:
     )
 
 
+def may_drain(draft: Draft, service: Service) -> bool:
+    """Whether one that is stopped can let its clients finish: new ones come to others, or to what takes its place."""
+    if not (service.listen or service.proxy):
+        return False
+    others = (state for _, state in _others(draft, service)) if service.of else ()
+    return service.name in draft.state.removed or any(state.ready for state in others)
+
+
 def _is_between(draft: Draft, name: str, state: ServiceState) -> bool:
     """Whether it is on its way to an instance, or about to set out."""
     if state.phase in ALIVE - {Phase.READY}:

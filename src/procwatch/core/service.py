@@ -101,14 +101,10 @@ def _go_from_running(at: At, state: ServiceState, event: Go) -> Step:
         )  # fmt: skip
         notice = msg.Notice("service_switched", name, run=state.instance, reason=at.service.reload_signal)
         return signalled, (msg.SignalInstance(name, state.instance, at.service.reload_signal), notice)
-    retiring = replace(state, phase=Phase.RETIRING, going_to=event.basis)
-    stop = msg.StopInstance(name, state.instance, state.changed, drain=_waits_for_clients(at, retiring))
-    return retiring, (stop,)
-
-
-def _waits_for_clients(at: At, state: ServiceState) -> bool:
-    """Behind a proxy new clients are kept waiting while those that the old instance has are answered."""
-    return state.phase is Phase.RETIRING and at.service.proxy is not None
+    # New clients are kept waiting while those that the old instance has are answered.
+    drain = bool(at.service.listen or at.service.proxy)
+    retiring = replace(state, phase=Phase.RETIRING, going_to=event.basis, draining=drain)
+    return retiring, (msg.StopInstance(name, state.instance, state.changed, drain=drain),)
 
 
 def _go_from_verifying(at: At, state: ServiceState, _event: Go) -> Step:
@@ -294,8 +290,9 @@ def _stop_preparing(at: At, state: ServiceState, event: Stop) -> Step:
     return _stop_at_rest(at, state, event)[0], (msg.StopHook(at.service.name),)
 
 
-def _stop_running(at: At, state: ServiceState, _event: Stop) -> Step:
-    return replace(state, phase=Phase.STOPPING), (msg.StopInstance(at.service.name, state.instance),)
+def _stop_running(at: At, state: ServiceState, event: Stop) -> Step:
+    stop = msg.StopInstance(at.service.name, state.instance, drain=event.drain)
+    return replace(state, phase=Phase.STOPPING, draining=event.drain), (stop,)
 
 
 def _stop_switching(at: At, state: ServiceState, event: Stop) -> Step:
@@ -305,8 +302,8 @@ def _stop_switching(at: At, state: ServiceState, event: Stop) -> Step:
 
 def _stop_ending(at: At, state: ServiceState, _event: Stop) -> Step:
     """If its clients are waited for, they are not any more."""
-    hurry = (msg.StopInstance(at.service.name, state.instance),) if _waits_for_clients(at, state) else ()
-    return replace(state, phase=Phase.STOPPING), hurry
+    hurry = (msg.StopInstance(at.service.name, state.instance),) if state.draining else ()
+    return replace(state, phase=Phase.STOPPING, draining=False), hurry
 
 
 _Row = Callable[[At, ServiceState, object], Step]
@@ -359,6 +356,7 @@ def _table() -> dict[tuple[Phase, type], _Row]:
         (Phase.VERIFYING, Stop): _stop_switching,
         (Phase.RETIRING, Stop): _stop_ending,
         (Phase.FAILING, Stop): _stop_ending,
+        (Phase.STOPPING, Stop): _stop_ending,
     }
     return rows  # type: ignore[return-value]  # each row takes just the event class of its key
 

@@ -89,7 +89,7 @@ class ServiceState:
     is to be started, or restarted, with or without anything new. `changed`: paths that the next instance will be
     started for; `cause`: those that this one was, and `why` in words. `problem`: why no instance could be started now,
     in words. `probed`: its probe has succeeded, and verify is put off. `leaving_s`: when the instance said that it ends
-    by itself. `fault`: why it is failing.
+    by itself. `fault`: why it is failing. `draining`: before it is stopped its clients are let finish.
 
     `releases`: those that the instance in charge was started from; `is_proven`: one that was started from them has
     served. `beside`: of the candidate, and of those that go, by their numbers. `history`: those before, that have been
@@ -126,6 +126,7 @@ class ServiceState:
     probed: bool = False
     leaving_s: float | None = None
     fault: Fault | None = None
+    draining: bool = False
     crashes: int = 0
     timer: int = 0
     releases: Releases = ()

@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -91,22 +92,26 @@ class Fronts:
         steered = [listening for listening in listenings if listening.is_steered]
         if not steered:
             return 0
-        taken = {slot.index for listening in steered for slot in self._taken(listening)}
-        waited_in = [slot for slot in steered[0].in_charge if slot not in taken]
+        waited_in = [slot for slot in steered[0].in_charge if Slot(steered[0], slot) not in self._taken(steered[0])]
         if waited_in and not apart:
             return waited_in[0]
-        others = taken.union(*(listening.in_charge for listening in steered))
-        slot = next(slot for slot in itertools.count() if slot not in others)
         try:
-            for listening in steered:
-                while slot not in listening.slots:
-                    listening.grow()
+            return self._unused_slot(steered)
         except OSError as error:
-            listener = service.listen[listenings.index(listening)]
+            listener = service.listen[0]
             raise ProcwatchError(
                 f"cannot listen once more at {listener.address}: {in_words(error, listener)}"
             ) from None
-        return slot
+
+    def _unused_slot(self, steered: Sequence[Listening]) -> int:
+        """One that no instance has and no client comes to, at all of these addresses. Raises OSError."""
+        used = {slot.index for listening in steered for slot in self._taken(listening)}
+        used |= {slot for listening in steered for slot in listening.in_charge}
+        found = next(slot for slot in itertools.count() if slot not in used)
+        for listening in steered:
+            while found not in listening.slots:
+                listening.grow()
+        return found
 
     def _taken(self, listening: Listening) -> set[Slot]:
         """The slots of an address that instances have."""
@@ -133,11 +138,14 @@ class Fronts:
             self._steer(name)
             self._public.take_over(name, instance)
 
-    def retire(self, name: str, instance: int) -> None:
-        """It is about to end: new clients come to other replicas, or wait for the next instance."""
+    def retire(self, name: str, instance: int, *, aside: bool = False) -> None:
+        """It is about to end: new clients come to other replicas, or wait for the next instance.
+
+        `aside`: those wait where this one does not take them from, so that it can finish with those that it has.
+        """
         if self._in_charge.get(name) == instance:
             del self._in_charge[name]
-            self._steer(name)
+            self._steer(name, aside=aside)
         self._public.retire(name, instance)
 
     async def drain(self, name: str, instance: int, seconds: float) -> None:
@@ -188,14 +196,15 @@ class Fronts:
 
     # --- where new clients come to -----------------------------------------------------------------------------------
 
-    def _steer(self, name: str) -> None:
+    def _steer(self, name: str, *, aside: bool = False) -> None:
         """Have new clients come to those in charge, at each address that an instance of this service has."""
-        listenings = {
-            each.slot.listening for (owner, _), seat in self._seats.items() for each in seat.handed if owner == name
-        }
-        for listening in listenings:
+        handed = (each for (owner, _), seat in self._seats.items() if owner == name for each in seat.handed)
+        for listening in {each.slot.listening for each in handed}:
             if slots := self._serving(listening):
                 listening.put_in_charge(*slots)
+            elif aside and listening.is_steered:
+                with suppress(OSError):  # no descriptor is free: they wait where they came last
+                    listening.put_in_charge(self._unused_slot([listening]))
             self._relieve(listening)
 
     def _serving(self, listening: Listening) -> list[int]:

@@ -133,7 +133,7 @@ class Instances:
     async def _drain(self, one: _Running, process: Process, policy: StopPolicy) -> None:
         """No client comes any more; let it answer those that it has."""
         fronts = self._parts.fronts
-        fronts.retire(one.name, one.number)
+        fronts.retire(one.name, one.number, aside=not one.hurry.is_set())
         await drained(process, fronts.slots(one.name, one.number), policy, one.hurry)
         if not one.hurry.is_set():
             await until_hurried(fronts.drain(one.name, one.number, policy.grace_s), one.hurry)
