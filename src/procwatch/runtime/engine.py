@@ -36,6 +36,9 @@ from procwatch.runtime.steps import run_build
 # Reading inputs is file work; more threads than this only fight for the interpreter.
 _READERS = 4
 
+# So long after a success it is written down.
+_KEEP_S = 0.02
+
 # How long a build that was outdated by changes waits for their end before it runs again, and how often it looks: a code
 # generator or an unpacked archive takes seconds, and each run in between is for nothing. As long as git's lock counts.
 _BURST_S = 30.0
@@ -217,14 +220,20 @@ class Engine:
                 asyncio.get_running_loop().call_later(delay_s, self.tell, msg.TimerFired(name, timer))
             case msg.Remember():
                 self._parts.store.remember(action)
+                self._write_soon()
             case msg.RememberService():
                 self._parts.store.remember_service(action)
+                self._write_soon()
             case msg.TakeRelease(name, number):
                 self._parts.releases.take(name, number)
             case msg.DropReleases(name, numbers):
                 self._parts.releases.drop(name, numbers)
             case msg.End(code):
                 self._exit_code = code
+
+    def _write_soon(self) -> None:
+        """Write down what is known once what comes of it has been started: this matters to the next start only."""
+        asyncio.get_running_loop().call_later(_KEEP_S, self._parts.store.write)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Begin a task that the end of everything ends too, and whose failure is told."""

@@ -95,7 +95,7 @@ class _Run:
         self.step = "outputs"
         outcome = await keep() if keep else Succeeded()
         for process, _, sink in self._started if isinstance(outcome, Succeeded) else ():
-            await process.release(sink.finish)
+            self._forest.soon(process.release(sink.finish))  # nobody waits for that
         return outcome
 
     async def end(self, *, failed: bool) -> None:

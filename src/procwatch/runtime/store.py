@@ -38,6 +38,7 @@ class Store:
         self._scratch: Path | None = None
         self._state: dict[str, Any] = {}
         self._services: dict[str, Any] = {}
+        self._is_old = False
         self._broken = False
 
     def open(self) -> None:
@@ -100,7 +101,8 @@ class Store:
         return paths[-1:] if self._broken else paths
 
     def close(self) -> None:
-        """Give the lock back and remove what was for this run only."""
+        """Write what is still to be written, give the lock back, and remove what was for this run only."""
+        self.write()
         if self._scratch is not None:
             import shutil  # noqa: PLC0415 - only where the project cannot be written
 
@@ -137,9 +139,14 @@ class Store:
         return found
 
     def remember(self, what: Remember) -> None:
-        """Write state.json anew, whole or not at all."""
+        """Keep it: what is not clean at once, before its run begins, all else with the next `write`.
+
+        If that does not come any more, the next start builds once too often.
+        """
         self._state[what.name] = {"key": what.key, "clean": what.clean, "run": what.run, "release": what.release}
-        self._write()
+        self._is_old = True
+        if not what.clean:
+            self.write()
 
     def remembered_services(self) -> dict[str, RememberedService]:
         """Service -> what an earlier supervisor left of it."""
@@ -151,16 +158,18 @@ class Store:
         return found
 
     def remember_service(self, what: RememberService) -> None:
-        """The same for a service; of one that has nothing to go back to there is nothing to keep."""
+        """The same for a service, with the next `write`; where there is nothing to go back to nothing is kept."""
         if what.history or what.pinned:
             self._services[what.name] = {"history": [dict(one) for one in what.history], "pinned": dict(what.pinned)}
         elif self._services.pop(what.name, None) is None:
             return
-        self._write()
+        self._is_old = True
 
-    def _write(self) -> None:
-        if self._broken:
+    def write(self) -> None:
+        """Write state.json anew, whole or not at all, if it does not hold all that is known."""
+        if self._broken or not self._is_old:
             return
+        self._is_old = False
         path = self.folder / "state.json"
         draft = path.with_suffix(".new")
         try:

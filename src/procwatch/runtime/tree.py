@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from functools import cached_property
+from typing import Any
 
 from procwatch.core.model import StopPolicy
 from procwatch.frozen import frozen
@@ -205,6 +206,7 @@ class Forest:
         self._oom_kills_before = 0
         self._queued: asyncio.Task[None] | None = None
         self._surveying = asyncio.Lock()
+        self._soon: set[asyncio.Task[None]] = set()
 
     @property
     def trees(self) -> tuple[Tree, ...]:
@@ -266,8 +268,21 @@ class Forest:
             self._queued = asyncio.get_running_loop().create_task(self._survey())
         await asyncio.shield(self._queued)
 
+    def soon(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have this done as what is under way has its next turn, at the latest before `end`."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._soon.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._soon.discard(task)
+        if not task.cancelled():
+            task.result()  # what it has failed of is the loop's to tell
+
     async def end(self) -> None:
         """End all that is left of any tree, each with its own signal and grace."""
+        if self._soon:
+            await asyncio.wait(self._soon)
         await asyncio.gather(*(tree.end(tree.identity.stop) for tree in self._trees))
 
     async def kill(self) -> None:
