@@ -173,11 +173,18 @@ class Store:
         path = self.folder / "state.json"
         draft = path.with_suffix(".new")
         try:
-            content = {"version": _VERSION, "builds": self._state, "services": self._services}
-            draft.write_text(json.dumps(content, indent=1), encoding="utf-8")
+            draft.write_bytes(self._whole().encode("ascii"))
             draft.replace(path)
         except OSError as error:
             self._give_up(error)
+
+    def _whole(self) -> str:
+        """What state.json is to hold, a unit on each line."""
+        tables = (
+            f'"{kind}": {{\n' + ",\n".join(f" {json.dumps(name)}: {json.dumps(of[name])}" for name in of) + "}"
+            for kind, of in (("builds", self._state), ("services", self._services))
+        )
+        return f'{{"version": {_VERSION}, {", ".join(tables)}}}\n'
 
     def _give_up(self, error: OSError) -> None:
         if not self._broken:

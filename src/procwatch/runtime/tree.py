@@ -25,6 +25,8 @@ from procwatch.runtime.oom import OomKills
 # The variable that tells which tree a process comes from. It differs with every start, where PROCWATCH_NAME and
 # PROCWATCH_RUN are the same for a service and its hooks.
 MARK = "PROCWATCH_TREE"
+# What nobody waits for is done so much later: a build's success has its service stopped and started meanwhile.
+_MOMENT_S = 0.02
 # A fork storm of 1,245 processes took 0.55 s to kill; what is still there after ten seconds hangs in the kernel.
 KILL_LIMIT_S = 10.0
 
@@ -207,6 +209,7 @@ class Forest:
         self._queued: asyncio.Task[None] | None = None
         self._surveying = asyncio.Lock()
         self._soon: set[asyncio.Task[None]] = set()
+        self._is_ending = asyncio.Event()
 
     @property
     def trees(self) -> tuple[Tree, ...]:
@@ -269,10 +272,19 @@ class Forest:
         await asyncio.shield(self._queued)
 
     def soon(self, work: Coroutine[Any, Any, None]) -> None:
-        """Have this done as what is under way has its next turn, at the latest before `end`."""
-        task = asyncio.get_running_loop().create_task(work)
+        """Have this done in a moment, when what follows from what is under way has been started; or before `end`."""
+        task = asyncio.get_running_loop().create_task(self._in_a_moment(work))
         self._soon.add(task)
         task.add_done_callback(self._done)
+
+    async def _in_a_moment(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_MOMENT_S):
+                    await self._is_ending.wait()
+            await work
+        finally:
+            work.close()
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._soon.discard(task)
@@ -281,6 +293,7 @@ class Forest:
 
     async def end(self) -> None:
         """End all that is left of any tree, each with its own signal and grace."""
+        self._is_ending.set()
         if self._soon:
             await asyncio.wait(self._soon)
         await asyncio.gather(*(tree.end(tree.identity.stop) for tree in self._trees))
