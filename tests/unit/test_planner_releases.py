@@ -370,6 +370,20 @@ def test_a_candidate_that_is_no_good_moves_nothing_and_goes_nowhere_back() -> No
     assert used(world) == {"build.app": 1}, "the second has never served"
 
 
+def test_what_dies_after_its_next_one_was_no_good_is_started_from_its_own_release_again() -> None:
+    world = running(app(), service("web", "build.app", switch="overlap", verify="true"))
+    world.wrong = {"service.web"}
+    save(world, 1)
+    world.crash("service.web")
+    world.settle()
+    assert [dict(each.releases)["build.app"] for each in world.launches] == [1, 2, 1]
+    assert len(world.told("verify_failed")) == 1
+    assert not world.told("rolled_back")
+    world.wrong = set()
+    save(world, 2)
+    assert used(world) == {"build.app": 3}
+
+
 def test_with_replace_a_release_that_is_not_verified_goes_back() -> None:
     world = running(app(), service("web", "build.app", switch="replace", verify="smoke"))
     world.wrong = {"service.web"}
