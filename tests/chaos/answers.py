@@ -8,7 +8,7 @@ Rule 3: what an instance has been replaced by answers from then on; versions go 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -124,8 +124,10 @@ def lost(requests: Iterable[Request], doors: dict[str, str], gaps: list[Gap], pr
     return found
 
 
-def strange(requests: Iterable[Request], runs: Runs, proxied: Iterable[str]) -> Iterator[str]:
-    """Answers that must not be."""
+def strange(
+    requests: Iterable[Request], runs: Runs, proxied: Iterable[str], is_verified: Callable[[Run, float], bool]
+) -> Iterator[str]:
+    """Answers that must not be. `is_verified`: whether a run cannot have been let in by then without `verify`."""
     for request in requests:
         answer = request.answer
         if answer is None:
@@ -139,6 +141,8 @@ def strange(requests: Iterable[Request], runs: Runs, proxied: Iterable[str]) -> 
             yield f"{run} answered at {answer['at']:.3f}, not in charge yet; told ready at {run.ready_s}, {run.refusal}"
         if any(version.endswith("broken") for version in run.versions.values()):
             yield f"{run} answers from a build that has failed: {run.versions}"
+        if any(version.endswith("wrong") for version in run.versions.values()) and is_verified(run, request.ended_s):
+            yield f"{run} answers, which verify must have refused: {run.versions}"
         is_bound = not request.kept or run.service in proxied
         if is_bound and run.replaced_s is not None and request.began_s > run.replaced_s + _LATE_S:
             yield f"{run} answered at {answer['at']:.3f}, replaced at {run.replaced_s:.3f}: {request}"
@@ -157,3 +161,22 @@ def backwards(runs: Runs) -> Iterator[str]:
         for build, version in run.versions.items():
             if build in before.versions and int(version.split()[0]) < int(before.versions[build].split()[0]):
                 yield f"{run} has {build} {version}, and {before} had {before.versions[build]}"
+
+
+def needless(life: Life, needs: Mapping[str, Iterable[str]], asked: Mapping[str, int]) -> Iterator[str]:
+    """Services that were started more often than anything asked for it.
+
+    `needs`: who is started anew when which units have changed (full names); `asked`: how often for each by hand.
+    """
+    starts: dict[str, int] = defaultdict(int)
+    causes: dict[str, int] = defaultdict(int)
+    for event in tuple(life.events):
+        kind, name = event["event"], str(event.get("name", ""))
+        starts[name] += kind == "service_started"
+        causes[name] += kind in ("service_crashed", "rolled_back") or (kind == "not_ready" and "effect" not in event)
+        for user, units in needs.items():
+            changed = kind in ("build_succeeded", "service_switched") and name in units
+            causes[user] += changed or kind == "config_reloaded" or user in event.get("names", ())
+    for name, count in starts.items():
+        if name in needs and count > causes[name] + asked.get(name, 0) + 1:
+            yield f"{name} was started {count} times for {causes[name]} causes, and asked for {asked.get(name, 0)}"

@@ -188,6 +188,12 @@ class Fleet:
         draft.write_text(_TOML.format(**holes))
         draft.replace(self.root / "watch.toml")
 
+    def had(self, key: str, value: object, since_s: float, until_s: float) -> bool:
+        """Whether a key of watch.toml had this value all that time."""
+        before = [found for at_s, name, found in self.edits if name == key and at_s <= since_s][-1:]
+        within = [found for at_s, name, found in self.edits if name == key and since_s < at_s <= until_s]
+        return {*before, *within} == {value}
+
     # --- names -------------------------------------------------------------------------------------------------------
 
     def instances(self, name: str) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -21,10 +22,10 @@ from tempfile import TemporaryFile
 from typing import IO, Any, ClassVar
 
 from tests.chaos import answers, program
-from tests.chaos.answers import Gap, Runs
+from tests.chaos.answers import Gap, Run, Runs
 from tests.chaos.clients import Clients
 from tests.chaos.fleet import BUILDS, DOORS, SERVES, SERVICES, Fleet
-from tests.chaos.life import DEADLINE_S, Life
+from tests.chaos.life import DEADLINE_S, KILLS, Life
 from tests.chaos.tale import Tale
 from tests.rig.live import clean_environment
 
@@ -36,8 +37,11 @@ _MOMENTS = (
     "build_succeeded", "build_succeeded", "service_started", "service_started", "service_ready", "service_switched",
     "service_stopped", "verify_failed", "rolled_back",
 )  # fmt: skip
+_AT_THE_END = ("build_started", "build_succeeded", "service_started", "service_ready", "service_stopped")
 # A signal that is sent, or a stop for so many seconds.
 _BLOWS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, 0.2, 1.0)
+# An edit of watch.toml may come into force so much later.
+_RELOADED_S = 10.0
 # How long the proxy's process may be away when it was killed.
 _NO_PROXY_S = 3.0
 
@@ -50,6 +54,8 @@ class Switching(Tale):
         "version": 30, "series": 8, "ambush": 20, "strike": 12, "proxy": 3, "freeze": 3, "command": 14, "configure": 8,
         "extra": 6,
     }  # fmt: skip
+    # Kept connections that are passed on once more, two for each; and the sockets of replicas that there were.
+    more_descriptors = 24
     units = (*BUILDS, *SERVICES, *(f"{name}.[12]" for name in SERVES))
 
     def __init__(self, seed: int, folder: Path, listen: Callable[[str], None] = lambda _line: None) -> None:
@@ -64,6 +70,8 @@ class Switching(Tale):
         self._commands: list[tuple[str, subprocess.Popen[bytes], IO[bytes], float]] = []
         if not self._fleet.base["second"]:
             self._gaps.append(Gap("web2", 0.0, None, "nobody promises it"))
+        # How often each service was asked for in this life.
+        self._asked: Counter[str] = Counter()
         self._gone(SERVES)
         self._clients = Clients(self._fleet.doors, _RATE)
 
@@ -107,9 +115,7 @@ class Switching(Tale):
                 return
             if len(parts) > 1:
                 self._look_at_usage(life)
-        if self._rng.random() < 0.5:
-            self._chaos("last", 1.5)
-        self._end(self._an_end())
+        self._end_somewhere()
 
     def _restarted(self, part: str, seconds: float) -> None:
         """What was interrupted, deleted or edited meanwhile comes right."""
@@ -123,7 +129,17 @@ class Switching(Tale):
             return
         self._chaos(part, seconds)
         self._come_right(f"after the {part} round")
-        self._end(self._an_end())
+        self._end_somewhere()
+
+    def _end_somewhere(self) -> None:
+        """At rest, or in the midst of what a new version sets going."""
+        if self._rng.random() < 0.7:
+            life, kind = self.lives[-1], self._rng.choice(_AT_THE_END)
+            seen = len(life.events)
+            self._fleet.series(self._rng)
+            life.until(lambda: any(one["event"] == kind for one in life.events[seen:]), _AMBUSH_S, look_s=0.002)
+            time.sleep(self._rng.choice([0, 0.01, 0.05, 0.2]))
+        self._end(self._rng.choice([*KILLS, self._an_end()]))
 
     def _over(self) -> None:
         self._clients.end()
@@ -269,6 +285,7 @@ class Switching(Tale):
             [sys.executable, "-m", "procwatch", *words], cwd=self.root, env=clean_environment(),
             stdin=subprocess.DEVNULL, stdout=output, stderr=output,
         )  # fmt: skip
+        self._asked.update(word for word in words if word in SERVICES)
         self._commands.append((" ".join(words), process, output, time.monotonic()))
 
     def _await_commands(self) -> None:
@@ -395,8 +412,25 @@ class Switching(Tale):
         requests = tuple(self._clients.requests)
         gaps = self._all_gaps(runs)
         self._fault("answers", answers.lost(requests, DOORS, gaps, ["shop"]))
-        self._fault("answers", list(answers.strange(requests, runs, ["shop"])))
+        self._fault("answers", list(answers.strange(requests, runs, ["shop"], self._is_verified)))
         self._fault("answers", list(answers.backwards(runs)))
+
+    def _is_verified(self, run: Run, until_s: float) -> bool:
+        wanted = {"verify": True, "switch": "overlap"}
+        since_s = run.started_s - _RELOADED_S
+        return run.service in ("web", "shop") and all(
+            self._fleet.had(f"{run.service}_{key}", value, since_s, until_s) for key, value in wanted.items()
+        )
+
+    def _judge(self, life: Life, *, complete: bool) -> None:
+        super()._judge(life, complete=complete)
+        names = {str(event.get("name")) for event in life.events}
+        builds = {name: [f"build.{build}" for build in SERVES.get(name, ())] for name in SERVICES}
+        builds["shop"].append("service.db")
+        needs = {name: builds[name.split(".")[1]] for name in names if name.startswith("service.")}
+        asked = {name: self._asked[name.split(".")[1]] for name in needs}
+        self._fault("events", list(answers.needless(life, needs, asked)))
+        self._asked.clear()
 
     def _releases(self) -> list[str]:
         """What is wrong with the releases on disk, at rest."""
