@@ -6,28 +6,24 @@ Rule 2: whatever the story breaks so that a client may notice is a gap (answers.
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import IO, Any, ClassVar
+from typing import ClassVar
 
 from tests.chaos import answers, program
-from tests.chaos.answers import Gap, Run, Runs
+from tests.chaos.answers import Run, Runs
 from tests.chaos.clients import Clients
+from tests.chaos.commands import Commands
 from tests.chaos.fleet import BUILDS, DOORS, SERVES, SERVICES, Fleet
+from tests.chaos.gaps import Gaps
 from tests.chaos.life import DEADLINE_S, KILLS, Life
 from tests.chaos.tale import Tale
-from tests.rig.live import clean_environment
 
 _RATE = 8.0
 # For this long clients are looked at when all has come to rest.
@@ -42,8 +38,6 @@ _AT_THE_END = ("build_started", "build_succeeded", "service_started", "service_r
 _BLOWS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, 0.2, 1.0)
 # An edit of watch.toml may come into force so much later.
 _RELOADED_S = 10.0
-# How long the proxy's process may be away when it was killed.
-_NO_PROXY_S = 3.0
 
 
 class Switching(Tale):
@@ -61,18 +55,8 @@ class Switching(Tale):
     def __init__(self, seed: int, folder: Path, listen: Callable[[str], None] = lambda _line: None) -> None:
         super().__init__(seed, folder, listen)
         self._fleet = Fleet(self.root, seed, self.diary)
-        self._gaps: list[Gap] = []
-        # What has been struck, and when; and what was stopped by hand: from when on, and until when it was to be.
-        self._struck: list[tuple[float, str, int]] = []
-        self._away: list[tuple[str, float, float | None]] = []
-        # Until when it is settled whether the second address of `web` was there.
-        self._second_settled_s = 0.0
-        self._commands: list[tuple[str, subprocess.Popen[bytes], IO[bytes], float]] = []
-        if not self._fleet.base["second"]:
-            self._gaps.append(Gap("web2", 0.0, None, "nobody promises it"))
-        # How often each service was asked for in this life.
-        self._asked: Counter[str] = Counter()
-        self._gone(SERVES)
+        self._gaps = Gaps(self._fleet)
+        self._commands = Commands(self.root, self.diary)
         self._clients = Clients(self._fleet.doors, _RATE)
 
     def play(self, seconds: float) -> list[str]:
@@ -95,10 +79,7 @@ class Switching(Tale):
             return super()._play(*acts)
         finally:
             self._clients.end()
-            for _, process, output, _ in self._commands:
-                process.kill()
-                process.wait()
-                output.close()
+            self._commands.clear_away()
 
     # --- the lives ---------------------------------------------------------------------------------------------------
 
@@ -146,13 +127,13 @@ class Switching(Tale):
         self._judge_answers()
 
     def _begin(self) -> Life:
-        self._back(SERVES)
+        self._gaps.back(SERVES)
         life = self._start()
-        life.until(self._status)  # a `start` that comes before would be one of its own
+        life.until(self._commands.status)  # a `start` that comes before would be one of its own
         return life
 
     def _end(self, how: str) -> None:
-        self._gone(SERVES)
+        self._gaps.gone(SERVES)
         super()._end(how)
         self._judge_answers()
 
@@ -219,7 +200,7 @@ class Switching(Tale):
         with suppress(ProcessLookupError):
             if isinstance(blow, signal.Signals):
                 if service in SERVES:
-                    self._struck.append((time.time(), service, pid))
+                    self._gaps.struck(service, pid)
                 os.kill(pid, blow)
                 return
             os.kill(pid, signal.SIGSTOP)
@@ -232,8 +213,7 @@ class Switching(Tale):
         self.diary.note(f"{blow} to the proxy's process {pid}")
         if pid is not None:
             if isinstance(blow, signal.Signals):
-                now_s = time.time()
-                self._gaps.append(Gap("shop", now_s, now_s + _NO_PROXY_S, "the proxy's process was killed"))
+                self._gaps.without_proxy()
             self._hit(pid, blow, None)
 
     def _plane(self) -> int | None:
@@ -262,95 +242,20 @@ class Switching(Tale):
         wait = rng.choice([("--no-wait",), ("--timeout", "20s")])
         if kind == "to":
             found = [path.stem for path in (self.root / ".procwatch/releases/slow").glob("*.json")]
-            self._ask("rollback", "desk", "--to", rng.choice(sorted(found) or ["1"]), *wait)
+            self._commands.ask("rollback", "desk", "--to", rng.choice(sorted(found) or ["1"]), *wait)
         elif kind == "build":
-            self._ask("build", rng.choice(BUILDS), *wait)
+            self._commands.ask("build", rng.choice(BUILDS), *wait)
         elif kind in ("pause", "resume"):
-            self._ask(kind, *rng.choice([(), (name,)]))
+            self._commands.ask(kind, *rng.choice([(), (name,)]))
         else:
             if kind == "stop":
-                self._gone([name])
+                self._gaps.gone([name])
                 wait = ("--no-wait",)
-            self._ask(kind, name, *(wait if kind != "start" else ()))
+            process = self._commands.ask(kind, name, *(wait if kind != "start" else ()))
             if kind == "stop":
-                self._commands[-1][1].wait()  # before anybody asks for its start
+                process.wait()  # before anybody asks for its start
             if kind in ("start", "restart"):
-                self._back([name])
-
-    def _ask(self, *words: str) -> None:
-        """One command, on whose end nobody waits now."""
-        self.diary.note(f"procwatch {' '.join(words)}")
-        output = TemporaryFile()  # noqa: SIM115 - closed when it has ended
-        process = subprocess.Popen(
-            [sys.executable, "-m", "procwatch", *words], cwd=self.root, env=clean_environment(),
-            stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-        )  # fmt: skip
-        self._asked.update(word for word in words if word in SERVICES)
-        self._commands.append((" ".join(words), process, output, time.monotonic()))
-
-    def _await_commands(self) -> None:
-        """Each ends, with a status of its own, and without a traceback."""
-        for words, process, output, _ in self._commands:
-            try:
-                process.wait(DEADLINE_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-                self._fault("commands", [f"procwatch {words} does not end"])
-            with output:
-                output.seek(0)
-                told = output.read().decode(errors="replace")
-            self.diary.note(f"procwatch {words}: exit {process.returncode}: {told.strip()}")
-            is_right = process.returncode in (0, 1) or "has no release" in told
-            if not is_right or "Traceback" in told:
-                self._fault("commands", [f"procwatch {words}: exit {process.returncode}: {told}"])
-        self._commands.clear()
-
-    def _status(self) -> list[dict[str, Any]]:
-        """Of all units; nothing if nobody answers."""
-        command = [sys.executable, "-m", "procwatch", "status", "--json"]
-        told = subprocess.run(
-            command, cwd=self.root, env=clean_environment(), capture_output=True, check=False, timeout=DEADLINE_S
-        )
-        return list(json.loads(told.stdout)["units"]) if told.returncode == 0 else []
-
-    # --- gaps --------------------------------------------------------------------------------------------------------
-
-    def _gone(self, services: Any) -> None:
-        """They are stopped now."""
-        self._away += [(name, time.time(), None) for name in services]
-
-    def _back(self, services: Any) -> None:
-        """They are to be there again from now on."""
-        now_s = time.time()
-        self._away = [
-            (name, since_s, now_s if until_s is None and name in services else until_s)
-            for name, since_s, until_s in self._away
-        ]
-
-    def _second_gap(self, until_s: float | None) -> list[Gap]:
-        """Since an edit the second address may be there or not."""
-        edits = [at_s for at_s, key, _ in self._fleet.edits if key == "second" and at_s > self._second_settled_s]
-        return [Gap("web2", edits[0], until_s, "it comes and goes")] if edits else []
-
-    def _all_gaps(self, runs: Runs) -> list[Gap]:
-        found = [*self._gaps, *self._second_gap(None)]
-        for at_s, service, pid in self._struck:
-            run = runs.of(pid)
-            found.append(Gap(service, at_s, (run and run.ended_s) or at_s + 2.0, f"{service} {pid} was struck"))
-        for name, since_s, back_s in self._away:
-            until_s = None
-            if back_s is not None:
-                ready = [run.ready_s for run in runs.all.values() if run.service == name and run.ready_s]
-                until_s = next((ready_s for ready_s in sorted(ready) if ready_s > back_s), None)
-            found.append(Gap(name, since_s, until_s, f"{name} was stopped"))
-        # Behind `listen` clients may come to an instance that is started where none is; one that then answers nothing,
-        # or dies, takes them with it.
-        return found + [
-            Gap(run.service, run.started_s, run.ended_s, f"{run} was the only one, and no good")
-            for run in runs.all.values()
-            if not run.is_candidate and run.ready_s is None and run.service != "shop"
-        ]
+                self._gaps.back([name])
 
     # --- what has to hold --------------------------------------------------------------------------------------------
 
@@ -360,11 +265,11 @@ class Switching(Tale):
         self._fleet.restore()
         for name in BUILDS:
             self._fleet.save(name, "good")
-        self._ask("resume")
-        self._await_commands()
-        self._ask("start", *SERVICES)
-        self._back(SERVES)
-        self._await_commands()
+        self._commands.ask("resume")
+        self._fault("commands", self._commands.wrong())
+        self._commands.ask("start", *SERVICES)
+        self._gaps.back(SERVES)
+        self._fault("commands", self._commands.wrong())
         life, found = self.lives[-1], ["nothing was found"]
 
         def is_well() -> bool:
@@ -379,12 +284,11 @@ class Switching(Tale):
         self._judge_answers()
         if not life.until(lambda: not self._releases(), DEADLINE_S / 4):
             self._fault(when, self._releases())
-        self._gaps += self._second_gap(time.time())
-        self._second_settled_s = time.time()
+        self._gaps.settle()
 
     def _not_well(self) -> list[str]:
         """What is not as it should be when all is good."""
-        units = {unit["name"]: unit for unit in self._status()}
+        units = {unit["name"]: unit for unit in self._commands.status()}
         builds = [f"build.{name}" for name in BUILDS]
         services = [name for service in SERVICES for name in self._fleet.instances(service)]
         found = [f"{name}: {units.get(name)}" for name in builds if units.get(name, {}).get("state") != "fresh"]
@@ -410,7 +314,7 @@ class Switching(Tale):
     def _judge_answers(self) -> None:
         runs = Runs(self.lives)
         requests = tuple(self._clients.requests)
-        gaps = self._all_gaps(runs)
+        gaps = self._gaps.all(runs)
         self._fault("answers", answers.lost(requests, DOORS, gaps, ["shop"]))
         self._fault("answers", list(answers.strange(requests, runs, ["shop"], self._is_verified)))
         self._fault("answers", list(answers.backwards(runs)))
@@ -428,14 +332,14 @@ class Switching(Tale):
         builds = {name: [f"build.{build}" for build in SERVES.get(name, ())] for name in SERVICES}
         builds["shop"].append("service.db")
         needs = {name: builds[name.split(".")[1]] for name in names if name.startswith("service.")}
-        asked = {name: self._asked[name.split(".")[1]] for name in needs}
+        asked = {name: self._commands.words[name.split(".")[1]] for name in needs}
         self._fault("events", list(answers.needless(life, needs, asked)))
-        self._asked.clear()
+        self._commands.words.clear()
 
     def _releases(self) -> list[str]:
         """What is wrong with the releases on disk, at rest."""
         found = []
-        units = {unit["name"]: unit for unit in self._status()}
+        units = {unit["name"]: unit for unit in self._commands.status()}
         for name in BUILDS:
             known = units.get(f"build.{name}", {}).get("releases", [])
             users = [
