@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from tests.chaos.clients import Request
 from tests.chaos.life import Event, Life
@@ -53,6 +54,10 @@ class Run:
     returns: int = 0
     versions: dict[str, str] = field(default_factory=dict)
 
+    def is_of(self, kind: str) -> bool:
+        """Whether one of its versions is of this kind."""
+        return any(version.endswith(kind) for version in self.versions.values())
+
     @property
     def service(self) -> str:
         """The short name, without the number of a replica."""
@@ -68,9 +73,10 @@ def when(event: Event) -> float:
 
 
 class Runs:
-    """All instances of all lives."""
+    """All instances of all lives. `begun`: what they have noted of themselves when they began."""
 
-    def __init__(self, lives: Iterable[Life]) -> None:
+    def __init__(self, lives: Iterable[Life], begun: Iterable[Mapping[str, Any]]) -> None:
+        self._versions = {(one["life"], one["name"], one["run"]): dict(one["versions"]) for one in begun}
         self.all: dict[tuple[int, str, int], Run] = {}
         self._returns: dict[str, int] = defaultdict(int)
         for life in lives:
@@ -91,6 +97,7 @@ class Runs:
         if kind == "service_started":
             is_candidate = name in self._in_charge
             self.all[key] = Run(*key, int(event["pid"]), at_s, is_candidate, returns=self._returns[name])
+            self.all[key].versions = self._versions.get(key, {})
             return
         run = self.all.get(key)
         if run is None:
@@ -136,12 +143,13 @@ def strange(
         if run is None:
             yield f"an answer by what was never told to be started: {answer}"
             continue
-        run.versions = dict(answer["versions"])
+        if run.versions != answer["versions"]:
+            yield f"{run} began with {run.versions}, and answers {answer['versions']}"
         if run.is_candidate and (run.ready_s is None or answer["at"] < run.ready_s - _SLACK_S):
             yield f"{run} answered at {answer['at']:.3f}, not in charge yet; told ready at {run.ready_s}, {run.refusal}"
-        if any(version.endswith("broken") for version in run.versions.values()):
+        if run.is_of("broken"):
             yield f"{run} answers from a build that has failed: {run.versions}"
-        if any(version.endswith("wrong") for version in run.versions.values()) and is_verified(run, request.ended_s):
+        if run.is_of("wrong") and is_verified(run, request.ended_s):
             yield f"{run} answers, which verify must have refused: {run.versions}"
         is_bound = not request.kept or run.service in proxied
         if is_bound and run.replaced_s is not None and request.began_s > run.replaced_s + _LATE_S:
@@ -149,7 +157,7 @@ def strange(
 
 
 def backwards(runs: Runs) -> Iterator[str]:
-    """Versions that were older than those before, though the service had not gone back. After `strange`."""
+    """Versions that were older than those before, though the service had not gone back."""
     last: dict[str, Run] = {}
     for run in runs.all.values():
         if run.ready_s is None or not run.versions:

@@ -39,7 +39,8 @@ _CHOICES: Mapping[str, tuple[object, ...]] = {
     "follows": (True, False),
     "uses": (True, False),
 }
-_KINDS = ("good",) * 8 + ("late", "late", "slow", "slow", "wrong", "wrong", "mute", "dead", "broken", "broken")
+_OFTEN = {"good": 8, "late": 2, "slow": 2, "rude": 2, "wrong": 2, "mute": 1, "dead": 1, "broken": 2}
+_KINDS = tuple(kind for kind, times in _OFTEN.items() for _ in range(times))
 
 _TOML = """
 [project]

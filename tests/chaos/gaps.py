@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from tests.chaos.answers import Gap, Runs
+from tests.chaos.answers import Gap, Run, Runs
 from tests.chaos.fleet import SERVES, Fleet
 
 # How long the proxy's process may be away when it was killed.
 _NO_PROXY_S = 3.0
 # An instance that was struck, and of whose end nobody has told, has ended by then.
 _STRUCK_S = 2.0
+
+# A rude instance was sent its signal so long before its end was told, at most.
+_RUDE_S = 0.5
 
 
 @dataclass(slots=True)
@@ -77,10 +80,16 @@ class Gaps:
             back_s = stop.back_s
             until_s = None if back_s is None else next((ready_s for ready_s in ready if ready_s > back_s), None)
             found.append(Gap(stop.service, stop.since_s, until_s, f"{stop.service} was stopped"))
-        # Behind `listen` clients may come to an instance that is started where none is; one that then answers nothing,
-        # or dies, takes them with it.
-        return found + [
-            Gap(run.service, run.started_s, run.ended_s, f"{run} was the only one, and no good")
-            for run in runs.all.values()
-            if not run.is_candidate and run.ready_s is None and run.service != "shop"
-        ]
+        return [*found, *_of_runs(runs.all.values())]
+
+
+def _of_runs(runs: Iterable[Run]) -> Iterator[Gap]:
+    """Behind `listen`, when an instance is not replaced by one beside it, what it has is its own."""
+    for run in runs:
+        if run.service == "shop":
+            continue
+        # Clients may come to one that is started where none is; if it answers nothing, or dies, it takes them with it.
+        if not run.is_candidate and run.ready_s is None:
+            yield Gap(run.service, run.started_s, run.ended_s, f"{run} was the only one, and no good")
+        if run.is_of("rude") and run.ended_s is not None and run.replaced_s is None:
+            yield Gap(run.service, run.ended_s - _RUDE_S, run.ended_s, f"{run} is rude, and was stopped first")

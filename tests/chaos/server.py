@@ -2,7 +2,8 @@
 
 Rule 1: it is copied into the project: no import of ours, and none that is slow.
 Rule 2: a version is a number and a kind ("17 good"), which says how it goes wrong: see KINDS.
-Rule 3: a server loses nothing by itself: it answers whatever it has accepted before it ends on SIGTERM.
+Rule 3: a server loses nothing by itself: it answers whatever it has accepted before it ends on SIGTERM. A rude one does
+        not.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ KINDS = {
     "good": "nothing",
     "late": "it takes a while until it serves",
     "slow": "it takes a while to end",
+    "rude": "it ends at once when it is to, whatever it is answering",
     "wrong": "it does not pass verify",
     "mute": "it answers nothing",
     "dead": "it ends at once",
@@ -90,6 +92,11 @@ def _versions() -> dict[str, str]:
     return found
 
 
+def _who() -> dict[str, object]:
+    env = os.environ
+    return {"life": int(env["CHAOS_LIFE"]), "name": env["PROCWATCH_NAME"], "run": int(env["PROCWATCH_RUN"])}
+
+
 class Server:
     """Answers who it is."""
 
@@ -103,7 +110,8 @@ class Server:
 
     async def run(self) -> None:
         """Until SIGTERM, and until what has been taken is answered."""
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._ending.set)
+        if "rude" not in self._kinds:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._ending.set)
         if "dead" in self._kinds:
             sys.exit(3)
         if "late" in self._kinds:
@@ -145,13 +153,7 @@ class Server:
             await asyncio.sleep(random.choice([0.05, 0.4]))
         if _versions() != self._versions:
             _complain(f"its release holds {_versions()} instead of {self._versions}")
-        env = os.environ
-        body = json.dumps(
-            {
-                "name": env["PROCWATCH_NAME"], "run": int(env["PROCWATCH_RUN"]), "life": int(env["CHAOS_LIFE"]),
-                "versions": self._versions, "at": time.time(),
-            }
-        ).encode()  # fmt: skip
+        body = json.dumps(_who() | {"versions": self._versions, "at": time.time()}).encode()
         return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
 
 
@@ -167,7 +169,9 @@ def _listeners() -> list[socket.socket]:
 def serve(role: str) -> None:
     """A service that answers."""
     _sign(f"service.{role}")
-    asyncio.run(Server(_versions()).run())
+    versions = _versions()
+    _append("record/runs", json.dumps(_who() | {"versions": versions}) + "\n")
+    asyncio.run(Server(versions).run())
 
 
 def plain(role: str) -> None:

@@ -136,7 +136,8 @@ class Tale:
             self._fault("usage (descriptors, KiB)", [f"grows: {self.usages}"])
 
     def _fault(self, where: str, found: list[str]) -> None:
-        self.faults += [f"life {len(self.lives)}, {where}: {one}" for one in found]
+        told = [f"life {len(self.lives)}, {where}: {one}" for one in found]
+        self.faults += [one for one in told if one not in self.faults]
 
     def tell(self) -> list[str]:
         """The whole story, in the order of time: what was done, and what procwatch told."""

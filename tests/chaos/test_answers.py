@@ -28,6 +28,10 @@ TOLD = [
 START_S = answers.when(event(0, "", 0))
 
 
+# What each has noted of itself.
+BEGUN = [{"life": 1, "name": WEB, "run": run, "versions": {"app": "1 good"}} for run in (1, 2)]
+
+
 def life(events: list[dict[str, Any]]) -> Life:
     return cast("Life", SimpleNamespace(number=1, events=events))
 
@@ -40,8 +44,9 @@ def request(
     return Request(door, kept, at_s, at_s + 0.02, answer if run else None, "" if run else "ConnectionResetError")
 
 
-def strange(*requests: Request, events: list[dict[str, Any]] = TOLD) -> list[str]:
-    return list(answers.strange(requests, Runs([life(events)]), ["shop"], lambda _run, _until_s: True))
+def strange(*requests: Request, version: str = "1 good") -> list[str]:
+    begun = [one | {"versions": {"app": version}} for one in BEGUN]
+    return list(answers.strange(requests, Runs([life(TOLD)], begun), ["shop"], lambda _run, _until_s: True))
 
 
 def test_what_each_instance_answers_in_its_time_passes() -> None:
@@ -55,8 +60,7 @@ def test_what_each_instance_answers_in_its_time_passes() -> None:
         (request(3, 7), "never told to be started"),
         (request(11.2, 2), "not in charge yet"),
         (request(20, 1), "replaced at"),
-        (request(20, 2, "2 broken"), "from a build that has failed"),
-        (request(20, 2, "2 wrong"), "which verify must have refused"),
+        (request(20, 2, "2 good"), "began with"),
     ],
 )
 def test_an_answer_that_must_not_be_is_seen(answered: Request, words: str) -> None:
@@ -64,12 +68,18 @@ def test_an_answer_that_must_not_be_is_seen(answered: Request, words: str) -> No
     assert words in found
 
 
+@pytest.mark.parametrize(
+    ("version", "words"), [("2 broken", "from a build that has failed"), ("2 wrong", "which verify must have refused")]
+)
+def test_an_answer_from_what_must_not_serve_is_seen(version: str, words: str) -> None:
+    (found,) = strange(request(20, 2, version), version=version)
+    assert words in found
+
+
 def test_a_version_that_goes_back_is_seen_unless_that_was_told() -> None:
     def backwards(events: list[dict[str, Any]]) -> list[str]:
-        runs = Runs([life(events)])
-        list(
-            answers.strange([request(3, 1, "5 good"), request(13, 2, "4 good")], runs, [], lambda _run, _until_s: False)
-        )
+        begun = [one | {"versions": {"app": f"{9 - int(str(one['run']))} good"}} for one in BEGUN]
+        runs = Runs([life(events)], begun)
         return list(answers.backwards(runs))
 
     assert len(backwards(TOLD)) == 1
