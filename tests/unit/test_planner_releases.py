@@ -296,6 +296,22 @@ def test_one_that_ends_before_it_is_ready_goes_back_too_and_at_once() -> None:
     assert world.state.services["service.web"].phase is Phase.READY
 
 
+def test_what_was_built_while_a_bad_release_was_ending_is_tried_before_anything_goes_back() -> None:
+    world = running(app(), service("web", "build.app"))
+    world.mute = {"service.web"}
+    world.save("build.app", content=1)
+    while world.state.services["service.web"].phase is not Phase.FAILING:
+        world.happen(0)
+    world.mute = set()
+    world.save("build.app", content=2)
+    while len(world.told("build_succeeded", "build.app")) < 3:
+        world.happen(len(world.pending) - 1)  # the end of the bad one, first in the list, takes its time
+    assert world.state.services["service.web"].phase is Phase.FAILING
+    world.settle()
+    assert used(world) == {"build.app": 3}
+    assert not world.told("rolled_back")
+
+
 def test_what_has_run_well_is_restarted_and_not_taken_back_when_it_crashes_later() -> None:
     world = running(app(), service("web", "build.app"))
     save(world, 1)
