@@ -39,6 +39,9 @@ _CHOICES: Mapping[str, tuple[object, ...]] = {
     "follows": (True, False),
     "uses": (True, False),
 }
+# What only edits change, and what it is in the beginning: whether there is `desk`, whether it and `web` have each
+# other's address, whether `shop` needs the slow build too, and whether app/extra is one of the outputs.
+_ALWAYS: Mapping[str, bool] = {"there": True, "swapped": False, "shop_slow": True, "app_extra": True}
 _OFTEN = {"good": 8, "late": 2, "slow": 2, "rude": 2, "wrong": 2, "mute": 1, "dead": 1, "broken": 2}
 _KINDS = tuple(kind for kind, times in _OFTEN.items() for _ in range(times))
 
@@ -57,7 +60,7 @@ at_start = "{at_start}"
 [build.app]
 run = {build_app}
 watch = ["src/app"]
-outputs = ["out/app/version", "out/app/extra", "out/app/[0-9]"]
+outputs = ["out/app/version", "out/app/[0-9]"{extra}]
 [build.slow]
 run = {build_slow}
 watch = ["src/slow"]
@@ -81,9 +84,11 @@ run = {serve_shop}
 proxy = "127.0.0.1:{shop}"
 replicas = {shop_replicas}
 switch = "{shop_switch}"
-needs = [{{ name = "build.app"{uses} }}, "build.slow", {{ name = "service.db", restart = {follows} }}]
+needs = [{{ name = "build.app"{uses} }}, {shop_slow}{{ name = "service.db", restart = {follows} }}]
 ready = {{ http = "/", deadline = "3s", timeout = "2s" }}
 {shop_verify}
+"""
+_DESK = """
 [service.desk]
 run = {serve_desk}
 listen = ["127.0.0.1:{desk}"]
@@ -101,6 +106,7 @@ class Fleet:
         self.root = root
         rng = random.Random(f"{seed} fleet")
         self.base: dict[str, object] = {key: rng.choice(values) for key, values in _CHOICES.items()}
+        self.base |= _ALWAYS
         self.now = dict(self.base)
         self.doors = {door: free_port(rng) for door in DOORS}
         self.saved: dict[str, str] = {}
@@ -151,12 +157,12 @@ class Fleet:
 
     def configure(self, rng: random.Random) -> None:
         """Another value, or for a moment a file that is wrong."""
-        key = rng.choice([*_CHOICES, "broken"])
+        key = rng.choice([*_CHOICES, *_ALWAYS, "broken"])
         if key == "broken":
             self._diary.note("watch.toml is broken")
             (self.root / "watch.toml").write_text(rng.choice(["[project", "[service.web]\nlisten = 7\n", ""]))
         else:
-            self.set(key, rng.choice(_CHOICES[key]))
+            self.set(key, rng.choice(_CHOICES.get(key, (True, False))))
 
     def set(self, key: str, value: object) -> None:
         """This key, and the file is whole."""
@@ -176,8 +182,11 @@ class Fleet:
     def _write(self) -> None:
         now = self.now
         holes: dict[str, object] = {**now, **self.doors}
+        web, holes["desk"] = (self.doors[name] for name in (("desk", "web") if now["swapped"] else ("web", "desk")))
         second = (self.doors["web2"],) if now["second"] else ()
-        holes["listen"] = ", ".join(f'"127.0.0.1:{port}"' for port in (self.doors["web"], *second))
+        holes["listen"] = ", ".join(f'"127.0.0.1:{port}"' for port in (web, *second))
+        holes["shop_slow"] = '"build.slow", ' if now["shop_slow"] else ""
+        holes["extra"] = ', "out/app/extra"' if now["app_extra"] else ""
         holes["uses"] = ', uses = ["out/app/version"]' if now["uses"] else ""
         holes["follows"] = "true" if now["follows"] else "false"
         for name in SERVES:
@@ -186,7 +195,7 @@ class Fleet:
         commands = [("build", BUILDS), ("serve", tuple(SERVES)), ("plain", ("db",))]
         holes |= {f"{kind}_{name}": _words(kind, name) for kind, names in commands for name in names}
         draft = self.root / "watch.toml.draft"
-        draft.write_text(_TOML.format(**holes))
+        draft.write_text((_TOML + _DESK * bool(now["there"])).format(**holes))
         draft.replace(self.root / "watch.toml")
 
     def had(self, key: str, value: object, since_s: float, until_s: float) -> bool:

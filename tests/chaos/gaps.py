@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.chaos.answers import Gap, Run, Runs
 from tests.chaos.fleet import SERVES, Fleet
@@ -61,17 +61,19 @@ class Gaps:
 
     def settle(self) -> None:
         """All is as in the beginning, the second address too."""
-        self._known += self._of_second(time.time())
+        self._known += self._of_edits(time.time())
         self._settled_s = time.time()
 
-    def _of_second(self, until_s: float | None) -> list[Gap]:
-        """Since it was edited the second address of `web` may be there or not."""
-        edits = [at_s for at_s, key, _ in self._fleet.edits if key == "second" and at_s > self._settled_s]
-        return [Gap("web2", edits[0], until_s, "it comes and goes")] if edits else []
+    def _of_edits(self, until_s: float | None) -> Iterator[Gap]:
+        """Since they were edited the second address of `web`, or `desk`, may be there or not."""
+        for key, door in (("second", "web2"), ("there", "desk")):
+            edits = [at_s for at_s, name, _ in self._fleet.edits if name == key and at_s > self._settled_s]
+            if edits:
+                yield Gap(door, edits[0], until_s, "it comes and goes")
 
     def all(self, runs: Runs) -> list[Gap]:
         """Those that there were, with their ends as procwatch has told them."""
-        found = [*self._known, *self._of_second(None)]
+        found = [*self._known, *self._of_edits(None)]
         for at_s, service, pid in self._struck:
             run = runs.of(pid)
             found.append(Gap(service, at_s, (run and run.ended_s) or at_s + _STRUCK_S, f"{service} {pid} was struck"))
@@ -80,7 +82,14 @@ class Gaps:
             back_s = stop.back_s
             until_s = None if back_s is None else next((ready_s for ready_s in ready if ready_s > back_s), None)
             found.append(Gap(stop.service, stop.since_s, until_s, f"{stop.service} was stopped"))
-        return [*found, *_of_runs(runs.all.values())]
+        found += _of_runs(runs.all.values())
+        return found + [gap for one in found for gap in self._of_the_other(one)]
+
+    def _of_the_other(self, gap: Gap) -> Iterator[Gap]:
+        """Where two services have swapped their addresses, what is amiss with one shows at the other's door."""
+        others = {"web": "desk", "desk": "web"}
+        if gap.place in others and any(key == "swapped" and swapped for _, key, swapped in self._fleet.edits):
+            yield replace(gap, place=others[gap.place])
 
 
 def _of_runs(runs: Iterable[Run]) -> Iterator[Gap]:

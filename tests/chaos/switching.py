@@ -23,7 +23,7 @@ from tests.chaos.clients import Clients
 from tests.chaos.commands import Commands
 from tests.chaos.fleet import BUILDS, DOORS, SERVES, SERVICES, Fleet
 from tests.chaos.gaps import Gaps
-from tests.chaos.life import DEADLINE_S, KILLS, Life
+from tests.chaos.life import BOTH, DEADLINE_S, KILLS, Life
 from tests.chaos.tale import Tale
 
 _RATE = 8.0
@@ -65,14 +65,16 @@ class Switching(Tale):
         return self._play(
             lambda: self._rounds(["first", "second", "third"], seconds / 2),
             lambda: self._restarted("fourth", seconds / 4),
-            lambda: self._restarted("fifth", seconds / 4),
+            lambda: self._restarted("fifth", seconds / 4, is_last=True),
             self._over,
         )
 
     def play_briefly(self, seconds: float) -> list[str]:
         """One round and one start again, with so many seconds of chaos in them; what did not hold."""
         return self._play(
-            lambda: self._rounds(["first"], seconds / 2), lambda: self._restarted("fourth", seconds / 2), self._over
+            lambda: self._rounds(["first"], seconds / 2),
+            lambda: self._restarted("fourth", seconds / 2, is_last=True),
+            self._over,
         )
 
     def _play(self, *acts: Callable[[], None]) -> list[str]:
@@ -99,7 +101,7 @@ class Switching(Tale):
                 self._look_at_usage(life)
         self._end_somewhere()
 
-    def _restarted(self, part: str, seconds: float) -> None:
+    def _restarted(self, part: str, seconds: float, *, is_last: bool = False) -> None:
         """What was interrupted, deleted or edited meanwhile comes right."""
         rng = random.Random(f"{self.seed} before {part}")
         for _ in range(rng.choice([0, 1, 2])):
@@ -111,9 +113,9 @@ class Switching(Tale):
             return
         self._chaos(part, seconds)
         self._come_right(f"after the {part} round")
-        self._end_somewhere()
+        self._end_somewhere(is_last=is_last)
 
-    def _end_somewhere(self) -> None:
+    def _end_somewhere(self, *, is_last: bool = False) -> None:
         """At rest, or in the midst of what a new version sets going."""
         if self._rng.random() < 0.7:
             life, kind = self.lives[-1], self._rng.choice(_AT_THE_END)
@@ -121,7 +123,7 @@ class Switching(Tale):
             self._fleet.series(self._rng)
             life.until(lambda: any(one["event"] == kind for one in life.events[seen:]), _AMBUSH_S, look_s=0.002)
             time.sleep(self._rng.choice([0, 0.01, 0.05, 0.2]))
-        self._end(self._rng.choice([*KILLS, self._an_end()]))
+        self._end(self._rng.choice([*KILLS, self._an_end() if is_last else BOTH, self._an_end()]))
 
     def _over(self) -> None:
         self._clients.end()
@@ -266,6 +268,8 @@ class Switching(Tale):
         self._fleet.restore()
         for name in BUILDS:
             self._fleet.save(name, "good")
+        self._fault("commands", self._commands.wrong())
+        self._commands.ask("reload")
         self._commands.ask("resume")
         self._fault("commands", self._commands.wrong())
         self._commands.ask("start", *SERVICES)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from tests.chaos.edits import Diary
-from tests.chaos.life import ENDINGS, KILLS, Life
+from tests.chaos.life import BOTH, ENDINGS, KILLS, Life
 
 # What no life may show, on the screen or in a line that is no event.
 _SUSPICIOUS = (
@@ -106,9 +106,10 @@ class Tale:
         """End this life, and judge it."""
         life = self.lives[-1]
         self.diary.note(f"the end: {how}")
-        self._fault("end", life.kill(how) if how in KILLS else life.end(how))
+        is_killed = how in (*KILLS, BOTH)
+        self._fault("end", life.kill(how) if is_killed else life.end(how))
         self.diary.note("it has ended")
-        self._judge(life, complete=how not in KILLS and how != "terminal closes")
+        self._judge(life, complete=not is_killed and how != "terminal closes")
 
     def _an_end(self) -> str:
         return self._rng.choice([*ENDINGS, *KILLS])
