@@ -156,15 +156,18 @@ def strange(
             yield f"{run} answered at {answer['at']:.3f}, replaced at {run.replaced_s:.3f}: {request}"
 
 
-def backwards(runs: Runs) -> Iterator[str]:
-    """Versions that were older than those before, though the service had not gone back."""
+def backwards(runs: Runs, forgetful: Iterable[int]) -> Iterator[str]:
+    """Versions that were older than those before, though the service had not gone back.
+
+    `forgetful`: the lives that began when releases had been deleted.
+    """
     last: dict[str, Run] = {}
     for run in runs.all.values():
         if run.ready_s is None or not run.versions:
             continue
         before = last.get(run.name)
         last[run.name] = run
-        if before is None or before.returns != run.returns:
+        if before is None or before.returns != run.returns or (before.life != run.life and run.life in forgetful):
             continue
         for build, version in run.versions.items():
             if build in before.versions and int(version.split()[0]) < int(before.versions[build].split()[0]):

@@ -42,6 +42,9 @@ _CHOICES: Mapping[str, tuple[object, ...]] = {
 # What only edits change, and what it is in the beginning: whether there is `desk`, whether it and `web` have each
 # other's address, whether `shop` needs the slow build too, and whether app/extra is one of the outputs.
 _ALWAYS: Mapping[str, bool] = {"there": True, "swapped": False, "shop_slow": True, "app_extra": True}
+# How many of the edits of watch.toml break it.
+_BROKEN = 0.07
+# How often a version is of which kind.
 _OFTEN = {"good": 8, "late": 2, "slow": 2, "rude": 2, "wrong": 2, "mute": 1, "dead": 1, "broken": 2}
 _KINDS = tuple(kind for kind, times in _OFTEN.items() for _ in range(times))
 
@@ -157,12 +160,16 @@ class Fleet:
 
     def configure(self, rng: random.Random) -> None:
         """Another value, or for a moment a file that is wrong."""
-        key = rng.choice([*_CHOICES, *_ALWAYS, "broken"])
-        if key == "broken":
+        if rng.random() < _BROKEN:
             self._diary.note("watch.toml is broken")
             (self.root / "watch.toml").write_text(rng.choice(["[project", "[service.web]\nlisten = 7\n", ""]))
         else:
-            self.set(key, rng.choice(_CHOICES.get(key, (True, False))))
+            self.change(rng)
+
+    def change(self, rng: random.Random) -> None:
+        """Another value."""
+        key = rng.choice([*_CHOICES, *_ALWAYS])
+        self.set(key, rng.choice(_CHOICES.get(key, (True, False))))
 
     def set(self, key: str, value: object) -> None:
         """This key, and the file is whole."""

@@ -58,6 +58,7 @@ class Switching(Tale):
         self._fleet = Fleet(self.root, seed, self.diary)
         self._gaps = Gaps(self._fleet)
         self._commands = Commands(self.root, self.diary)
+        self._forgetful: set[int] = set()
         self._clients = Clients(self._fleet.doors, _RATE)
 
     def play(self, seconds: float) -> list[str]:
@@ -105,7 +106,7 @@ class Switching(Tale):
         """What was interrupted, deleted or edited meanwhile comes right."""
         rng = random.Random(f"{self.seed} before {part}")
         for _ in range(rng.choice([0, 1, 2])):
-            rng.choice([self._fleet.any, self._fleet.configure, self._delete])(rng)
+            rng.choice([self._fleet.any, self._fleet.change, self._delete])(rng)
         self._begin()
         if rng.random() < 0.5:
             self._come_right("at a start again")
@@ -147,6 +148,7 @@ class Switching(Tale):
         if found:
             path = rng.choice(found)
             self.diary.note(f"{path.relative_to(self.root)} is deleted")
+            self._forgetful.add(len(self.lives) + 1)
             if path.is_symlink():
                 path.unlink()
             else:
@@ -323,7 +325,7 @@ class Switching(Tale):
         gaps = self._gaps.all(runs)
         self._fault("answers", answers.lost(requests, DOORS, gaps, ["shop"]))
         self._fault("answers", list(answers.strange(requests, runs, ["shop"], self._is_verified)))
-        self._fault("answers", list(answers.backwards(runs)))
+        self._fault("answers", list(answers.backwards(runs, self._forgetful)))
 
     def _is_verified(self, run: Run, until_s: float) -> bool:
         wanted = {"verify": True, "switch": "overlap"}

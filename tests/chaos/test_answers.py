@@ -80,7 +80,7 @@ def test_a_version_that_goes_back_is_seen_unless_that_was_told() -> None:
     def backwards(events: list[dict[str, Any]]) -> list[str]:
         begun = [one | {"versions": {"app": f"{9 - int(str(one['run']))} good"}} for one in BEGUN]
         runs = Runs([life(events)], begun)
-        return list(answers.backwards(runs))
+        return list(answers.backwards(runs, []))
 
     assert len(backwards(TOLD)) == 1
     assert backwards([*TOLD[:3], event(10, "rolled_back", 1), *TOLD[3:]]) == []
