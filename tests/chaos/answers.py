@@ -146,7 +146,7 @@ def strange(
         if run.versions != answer["versions"]:
             yield f"{run} began with {run.versions}, and answers {answer['versions']}"
         if run.is_candidate and (run.ready_s is None or answer["at"] < run.ready_s - _SLACK_S):
-            yield f"{run} answered at {answer['at']:.3f}, not in charge yet; told ready at {run.ready_s}, {run.refusal}"
+            yield f"{run} answered, not in charge yet; told ready at {run.ready_s}, {run.refusal}: {request}"
         if run.is_of("broken"):
             yield f"{run} answers from a build that has failed: {run.versions}"
         if run.is_of("wrong") and is_verified(run, request.ended_s):
