@@ -7,11 +7,15 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tests.chaos.report import report
 from tests.chaos.story import Story
+from tests.chaos.switching import Switching
+from tests.chaos.tale import Tale
+
+_STORIES: Mapping[str, type[Tale]] = {Story.name: Story, Switching.name: Switching}
 
 
 def main() -> int:
@@ -23,13 +27,16 @@ def main() -> int:
         "--total", type=float, default=300.0, help="seconds in which new seeds begin, where none is given"
     )
     parser.add_argument("--brief", action="store_true", help="one round and one start again, as in the test suite")
+    parser.add_argument("--only", choices=_STORIES, help="one story; without it each seed is played in both")
     parser.add_argument("-v", "--verbose", action="store_true", help="tell each move as it is made")
     options = parser.parse_args()
     bad = 0
     for seed in options.seeds or _new_seeds(options.total):
-        sys.stdout.write(f"seed {seed} ... ")
-        sys.stdout.flush()
-        bad += not _play(seed, options)
+        for name, story in _STORIES.items():
+            if options.only in (None, name):
+                sys.stdout.write(f"seed {seed} {name} ... ")
+                sys.stdout.flush()
+                bad += not _play(story, seed, options)
     return 1 if bad else 0
 
 
@@ -39,11 +46,11 @@ def _new_seeds(total_s: float) -> Iterator[int]:
         yield random.SystemRandom().randrange(1_000_000)
 
 
-def _play(seed: int, options: argparse.Namespace) -> bool:
+def _play(kind: type[Tale], seed: int, options: argparse.Namespace) -> bool:
     """Whether everything held; else the folder is left for a look at it."""
     since_s = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="procwatch-chaos-") as name:
-        story = Story(
+        story = kind(
             seed, Path(name), (lambda line: print(line, flush=True)) if options.verbose else lambda _line: None
         )
         play = story.play_briefly if options.brief else story.play

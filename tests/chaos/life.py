@@ -34,6 +34,8 @@ ENDINGS = {
     "terminal closes": 129,
 }  # fmt: skip
 KILLS = ("supervisor is killed", "guardian is killed")
+# What it has started lives on, until the next start of procwatch ends it.
+BOTH = "both are killed"
 
 
 class Life:
@@ -153,14 +155,18 @@ class Life:
             os.kill(whom or self.process.pid, getattr(signal, how.partition(" ")[0]))
 
     def kill(self, how: str) -> list[str]:
-        """End it in one of KILLS: all that it has started ends too, without anybody's help."""
+        """End it in one of KILLS: all that it has started ends too, without anybody's help; or by BOTH."""
         supervisor = self.supervisor()
+        if how == BOTH and supervisor:
+            os.kill(supervisor, signal.SIGKILL)
         os.kill(supervisor if supervisor and "supervisor" in how else self.process.pid, signal.SIGKILL)
         if not self._ended():
             return [f"does not end within {DEADLINE_S:g} s after: {how}"]
         found = []
         if (code := self._code()) != 137:
             found.append(f"exit status {code} after: {how}")
+        if how == BOTH:
+            return found
         end_s = time.monotonic() + DEADLINE_S / 3  # "within two seconds", on any machine
         while left := self.alive():
             if time.monotonic() > end_s:

@@ -182,7 +182,7 @@ def _choose(rng: random.Random) -> dict[str, str]:
         "unchanged": pick(["skip", "skip", "skip", "run"]),
         "to": pick(["leader", "group"]),
         "follows": pick(["true", "false"]),
-        "port": str(_free_port(rng)),
+        "port": str(free_port(rng)),
     }
     for name in ("base", "right", "migrate"):
         found[f"at_start_{name}"] = pick(["changed", "changed", "always"])
@@ -199,7 +199,7 @@ def _command(kind: str, name: str, form: str) -> str:
     return json.dumps(shown)
 
 
-def _free_port(rng: random.Random) -> int:
+def free_port(rng: random.Random) -> int:
     """Not chosen by the seed alone: the machine is shared."""
     start = rng.randrange(len(_PORTS)) + os.getpid()
     candidates = (_PORTS[(start + more) % len(_PORTS)] for more in range(len(_PORTS)))

@@ -296,6 +296,22 @@ def test_one_that_ends_before_it_is_ready_goes_back_too_and_at_once() -> None:
     assert world.state.services["service.web"].phase is Phase.READY
 
 
+def test_what_was_built_while_a_bad_release_was_ending_is_tried_before_anything_goes_back() -> None:
+    world = running(app(), service("web", "build.app"))
+    world.mute = {"service.web"}
+    world.save("build.app", content=1)
+    while world.state.services["service.web"].phase is not Phase.FAILING:
+        world.happen(0)
+    world.mute = set()
+    world.save("build.app", content=2)
+    while len(world.told("build_succeeded", "build.app")) < 3:
+        world.happen(len(world.pending) - 1)  # the end of the bad one, first in the list, takes its time
+    assert world.state.services["service.web"].phase is Phase.FAILING
+    world.settle()
+    assert used(world) == {"build.app": 3}
+    assert not world.told("rolled_back")
+
+
 def test_what_has_run_well_is_restarted_and_not_taken_back_when_it_crashes_later() -> None:
     world = running(app(), service("web", "build.app"))
     save(world, 1)
@@ -368,6 +384,20 @@ def test_a_candidate_that_is_no_good_moves_nothing_and_goes_nowhere_back() -> No
     assert used(world) == {"build.app": 3}
     back(world)
     assert used(world) == {"build.app": 1}, "the second has never served"
+
+
+def test_what_dies_after_its_next_one_was_no_good_is_started_from_its_own_release_again() -> None:
+    world = running(app(), service("web", "build.app", switch="overlap", verify="true"))
+    world.wrong = {"service.web"}
+    save(world, 1)
+    world.crash("service.web")
+    world.settle()
+    assert [dict(each.releases)["build.app"] for each in world.launches] == [1, 2, 1]
+    assert len(world.told("verify_failed")) == 1
+    assert not world.told("rolled_back")
+    world.wrong = set()
+    save(world, 2)
+    assert used(world) == {"build.app": 3}
 
 
 def test_with_replace_a_release_that_is_not_verified_goes_back() -> None:

@@ -87,6 +87,23 @@ def test_where_the_first_one_fails_the_others_stay_until_something_is_new() -> N
     assert roll(world) == [*NAMES]
 
 
+def test_one_that_crashes_meanwhile_starts_what_it_ran_before() -> None:
+    replicas = (
+        service(f"web.{number}", "build.web", of="service.web", replica=number, switch="overlap", verify="check")
+        for number in (1, 2, 3)
+    )
+    world = World.of(project(build("web", outputs=("app",)), *replicas)).begin()
+    world.settle()
+    world.wrong.add("service.web.1")
+    world.save("build.web", content=5)
+    world.settle()
+    world.crash("service.web.2")
+    world.settle()
+    *_, last = [launch for launch in world.launches if launch.name == "service.web.2"]
+    assert last.releases == (("build.web", 1),)
+    assert shown(world)["service.web.2"] == "service.web.1: verify exit 1"
+
+
 def test_where_a_later_one_fails_those_before_it_stay_on_the_new_one() -> None:
     world = three(switch="overlap", verify="check")
     world.wrong.add("service.web.2")

@@ -357,7 +357,7 @@ def _advance_service(draft: Draft, service: Service) -> None:
     if service.name in draft.state.paused and not state.due:
         draft.holds[service.name] = "paused"
         return
-    basis = wanted or _same_again(draft, service) or draft.earlier_basis(service, standings)
+    basis = _next_basis(draft, service, standings, wanted)
     hold = _service_hold(draft, service, standings, basis, settled=wanted is not None and wanted != current)
     hold = hold or _others_hold(service, state) or replicas.hold(draft, service)
     if hold or basis is None:
@@ -371,6 +371,17 @@ def _others_hold(service: Service, state: ServiceState) -> str | None:
     if service.switch != "overlap" or state.phase is not Phase.READY or not state.others:
         return None
     return f"waits until run {min(state.others)} has ended"
+
+
+def _next_basis(draft: Draft, service: Service, standings: dict[str, Standing], wanted: Basis | None) -> Basis | None:
+    """What is wanted; what ran before where that cannot be had, or where it has died and that has come to nothing."""
+    state, again = draft.services[service.name], _same_again(draft, service)
+    if wanted is None:
+        return again or draft.earlier_basis(service, standings)
+    has_died = state.phase not in ALIVE and not draft.in_place(service)
+    if not again or not has_died:
+        return wanted
+    return again if wanted == state.refused or replicas.stuck(draft, service) else wanted
 
 
 def _same_again(draft: Draft, service: Service) -> Basis | None:

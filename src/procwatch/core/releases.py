@@ -66,12 +66,19 @@ def note_end(draft: Draft, service: Service, before: ServiceState) -> None:
     state = draft.services[service.name]
     is_over = before.phase in _UP and state.phase in _DOWN
     is_doubtful = state.unverified is not None and before.unverified is None
-    if not (is_over or is_doubtful) or before.is_proven or state.pinned:
+    if not (is_over or is_doubtful) or before.is_proven or state.pinned or _has_newer(draft, service):
         return
     found = earlier(draft, service) if state.wanted and draft.state.exit_code is None else ""
     if not isinstance(found, str):
         what = "was not verified" if is_doubtful else "did not become ready"
         _go_back(draft, service.name, found, f"{words(state.releases)} {what}")
+
+
+def _has_newer(draft: Draft, service: Service) -> bool:
+    """Whether its builds have come to something else since it was started, which is to be tried first."""
+    state = draft.services[service.name]
+    wanted = draft.wanted_basis(service, draft.standings())
+    return wanted not in (None, state.basis) and draft.releases_for(service, wanted) != state.releases
 
 
 def _go_back(draft: Draft, name: str, releases: Releases, reason: str) -> None:

@@ -1,8 +1,7 @@
 """Replicas of one service: something new comes to one after another, and to no other where one of them has failed.
 
 Rule 1: one that serves is not touched while another one is between two instances, or has none and is about to start.
-Rule 2: one that serves stays as it is while what is wanted of it has come to nothing at another one. Those that do not
-        serve have nothing to lose, and go on.
+Rule 2: each stays with what it runs, also through a crash, while what is wanted of it has come to nothing at another.
 """
 
 from __future__ import annotations
@@ -16,14 +15,14 @@ from procwatch.core.state import ALIVE, Basis, Phase, ServiceState
 
 
 def hold(draft: Draft, service: Service) -> str | None:
-    """Why one that serves does not go on now."""
-    if not service.of or draft.services[service.name].phase is not Phase.READY:
+    """Why one that runs does not go on now."""
+    phase = draft.services[service.name].phase
+    if not service.of or phase not in ALIVE:
         return None
     if (reason := stuck(draft, service)) is not None:
         return f"outdated: {reason}"
-    return next(
-        (f"waits for {name}" for name, state in _others(draft, service) if _is_between(draft, name, state)), None
-    )
+    others = _others(draft, service) if phase is Phase.READY else ()
+    return next((f"waits for {name}" for name, state in others if _is_between(draft, name, state)), None)
 
 
 def may_drain(draft: Draft, service: Service) -> bool:

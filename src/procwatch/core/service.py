@@ -76,8 +76,9 @@ def _launch(at: At, state: ServiceState, basis: Basis) -> Step:
     """Start the next instance with `basis`."""
     moved = state.basis != basis and not is_disturbed(basis)
     number = state.newest + 1
+    refused = state.refused if state.basis == basis != state.refused else None
     launched = replace(
-        gone(state), phase=Phase.STARTING, instance=number, newest=number, basis=basis, prepared=None, refused=None,
+        gone(state), phase=Phase.STARTING, instance=number, newest=number, basis=basis, prepared=None, refused=refused,
         due=False, switching=moved and state.basis is not None, started_s=at.now_s, changed=(),
         cause=state.changed, why=why_started(state, basis),
         generation=state.generation + moved, crashes=0 if moved else state.crashes,

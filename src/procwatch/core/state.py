@@ -82,8 +82,8 @@ class ServiceState:
 
     `basis`: of the instance in charge. `prepared`: the basis whose pre_start has succeeded and waits for its start.
     `refused`: a basis whose pre_start failed, or whose candidate did: not tried again before something is new, or the
-    back-off has passed; `refusal` says why. `verified`: the basis for which verify has succeeded; `unverified`: how it
-    failed, of an instance that serves all the same.
+    back-off has passed where nothing else can be started; `refusal` says why. `verified`: the basis for which verify
+    has succeeded; `unverified`: how it failed, of an instance that serves all the same.
     `generation` counts switches, not restarts after a crash; needs with `restart = true` look at it. `asks` counts
     touches of its own `watch`, and restarts that a user asked for. `wanted`: nobody has stopped it by hand. `due`: it
     is to be started, or restarted, with or without anything new. `changed`: paths that the next instance will be

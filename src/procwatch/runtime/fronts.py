@@ -75,7 +75,7 @@ class Fronts:
         handed = tuple(Handed(each.name, each.address, Slot(listening, slot)) for each, listening in named)
         self._seats[key] = Seat(handed)
         for each in handed:
-            self._leave(each.slot)  # who waits there waits for this one
+            self._clear(each.slot)
         try:
             place = await self._public.claim(service, action.instance)
         except BaseException:
@@ -227,6 +227,13 @@ class Fronts:
         waiting = listening.socket(slot.index)
         listening.on_close = partial(self._leave_all, listening)
         asyncio.get_running_loop().add_reader(waiting.fileno(), forwarder.take_over, waiting)
+
+    def _clear(self, slot: Slot) -> None:
+        """An instance is about to take from that slot: who waits there while another one serves is passed on first."""
+        if slot in self._relief:
+            with suppress(OSError):  # no descriptor is free: they wait for the instance
+                self._relief[slot].take_over(slot.listening.socket(slot.index))
+            self._leave(slot)
 
     def _leave_all(self, listening: Listening) -> None:
         """Nobody listens there any more."""
