@@ -132,9 +132,16 @@ def lost(requests: Iterable[Request], doors: dict[str, str], gaps: list[Gap], pr
 
 
 def strange(
-    requests: Iterable[Request], runs: Runs, proxied: Iterable[str], is_verified: Callable[[Run, float], bool]
+    requests: Iterable[Request],
+    runs: Runs,
+    gaps: list[Gap],
+    proxied: Iterable[str],
+    is_verified: Callable[[Run, float], bool],
 ) -> Iterator[str]:
-    """Answers that must not be. `is_verified`: whether a run cannot have been let in by then without `verify`."""
+    """Answers that must not be. `is_verified`: whether a run cannot have been let in by then without `verify`.
+
+    At a door that is given up the instance that had it may answer until it ends.
+    """
     for request in requests:
         answer = request.answer
         if answer is None:
@@ -151,7 +158,8 @@ def strange(
             yield f"{run} answers from a build that has failed: {run.versions}"
         if run.is_of("wrong") and is_verified(run, request.ended_s):
             yield f"{run} answers, which verify must have refused: {run.versions}"
-        is_bound = not request.kept or run.service in proxied
+        is_given_up = any(gap.place == request.door and gap.excuses(run.service, request) for gap in gaps)
+        is_bound = (not request.kept or run.service in proxied) and not is_given_up
         if is_bound and run.replaced_s is not None and request.began_s > run.replaced_s + _LATE_S:
             yield f"{run} answered at {answer['at']:.3f}, replaced at {run.replaced_s:.3f}: {request}"
 

@@ -82,7 +82,7 @@ class Gaps:
             back_s = stop.back_s
             until_s = None if back_s is None else next((ready_s for ready_s in ready if ready_s > back_s), None)
             found.append(Gap(stop.service, stop.since_s, until_s, f"{stop.service} was stopped"))
-        found += _of_runs(runs.all.values())
+        found += self._of_runs(runs.all.values())
         return found + [gap for one in found for gap in self._of_the_other(one)]
 
     def _of_the_other(self, gap: Gap) -> Iterator[Gap]:
@@ -91,14 +91,13 @@ class Gaps:
         if gap.place in others and any(key == "swapped" and swapped for _, key, swapped in self._fleet.edits):
             yield replace(gap, place=others[gap.place])
 
-
-def _of_runs(runs: Iterable[Run]) -> Iterator[Gap]:
-    """Behind `listen`, when an instance is not replaced by one beside it, what it has is its own."""
-    for run in runs:
-        if run.service == "shop":
-            continue
-        # Clients may come to one that is started where none is; if it answers nothing, or dies, it takes them with it.
-        if not run.is_candidate and run.ready_s is None:
-            yield Gap(run.service, run.started_s, run.ended_s, f"{run} was the only one, and no good")
-        if run.is_of("rude") and run.ended_s is not None and run.replaced_s is None:
-            yield Gap(run.service, run.ended_s - _RUDE_S, run.ended_s, f"{run} is rude, and was stopped first")
+    def _of_runs(self, runs: Iterable[Run]) -> Iterator[Gap]:
+        """When an instance is not replaced by one beside it, what it has taken is its own."""
+        for run in runs:
+            is_listening = run.service != "shop"
+            # Clients may come to one that is started where none is: if it answers nothing, or dies, they are lost.
+            if is_listening and not run.is_candidate and run.ready_s is None:
+                yield Gap(run.service, run.started_s, run.ended_s, f"{run} was the only one, and no good")
+            end_s = run.ended_s if run.is_of("rude") and run.replaced_s is None else None
+            if end_s is not None and is_listening:
+                yield Gap(run.service, end_s - _RUDE_S, end_s, f"{run} is rude, and was stopped first")

@@ -324,7 +324,7 @@ class Switching(Tale):
         requests = tuple(self._clients.requests)
         gaps = self._gaps.all(runs)
         self._fault("answers", answers.lost(requests, DOORS, gaps, ["shop"]))
-        self._fault("answers", list(answers.strange(requests, runs, ["shop"], self._is_verified)))
+        self._fault("answers", list(answers.strange(requests, runs, gaps, ["shop"], self._is_verified)))
         self._fault("answers", list(answers.backwards(runs, self._forgetful)))
 
     def _is_verified(self, run: Run, until_s: float) -> bool:

@@ -46,7 +46,7 @@ def request(
 
 def strange(*requests: Request, version: str = "1 good") -> list[str]:
     begun = [one | {"versions": {"app": version}} for one in BEGUN]
-    return list(answers.strange(requests, Runs([life(TOLD)], begun), ["shop"], lambda _run, _until_s: True))
+    return list(answers.strange(requests, Runs([life(TOLD)], begun), [], ["shop"], lambda _run, _until_s: True))
 
 
 def test_what_each_instance_answers_in_its_time_passes() -> None:
