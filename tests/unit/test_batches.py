@@ -8,7 +8,7 @@ from procwatch.core.model import WatchSettings
 from procwatch.runtime.batches import Batch, Restless, lag_s
 from procwatch.runtime.inputs import Readers, Seen
 
-SOON_S, UNFINISHED_S, MANY_S = 0.0015, 0.1, 0.1
+SOON_S, UNFINISHED_S, MANY_S = 0.001, 0.1, 0.1
 
 
 def seen(*paths: str, unfinished: bool = False, closed: tuple[str, ...] = ()) -> Seen:
@@ -40,7 +40,7 @@ def test_one_save_ends_soon_after_its_last_change() -> None:
     assert one.message().paths == ("a",)
 
 
-@pytest.mark.parametrize(("files", "quiet_s"), [(1, 0.0015), (2, 0.0015), (3, 0.03), (20, 0.03), (21, 0.1), (500, 0.1)])
+@pytest.mark.parametrize(("files", "quiet_s"), [(1, 0.001), (2, 0.001), (3, 0.03), (20, 0.03), (21, 0.1), (500, 0.1)])
 def test_many_files_are_waited_for_longer(files: int, quiet_s: float) -> None:
     many = batch()
     for number in range(files):

@@ -18,8 +18,8 @@ from procwatch.runtime.inputs import Seen
 # or the next file of a "save all". Measured with Python, node (also as VS Code saves, with a sync), sed -i and sh, 20
 # times each: 0.02 to 0.22 ms (p50), 0.93 ms at most; with five others at work on two cores p95 was 6 ms, and then a
 # build is stopped and runs again. From the third file on there is more to come: formatters, checkouts, generators.
-# The clock of the loop's timers goes by whole milliseconds, upwards: these are two.
-_QUIET_S = ((2, 0.0015), (20, 0.03))
+# The clock of the loop's timers goes by whole milliseconds, upwards.
+_QUIET_S = ((2, 0.001), (20, 0.03))
 # Also where another file changes so soon after the batch before (something writes one file after the other, slowly),
 # and where git was at work: between the commits of a rebase it has no lock.
 _QUIET_MANY_S = 0.1
