@@ -70,10 +70,10 @@ def _check_needed_builds(scope: Scope, file: WatchToml, units: Mapping[str, Buil
             if not isinstance(build, Build):
                 continue
             if build.manual:
-                where = _where_needed(scope, file, unit.name, need.name)
+                where = _where_needed(scope, file, unit, need.name)
                 scope.report(where, f'needs "{need.name}", which is manual: it runs only when asked for by name')
             if unknown := [one for one in need.uses if one not in build.outputs]:
-                where = _where_needed(scope, file, unit.name, need.name)
+                where = _where_needed(scope, file, unit, need.name)
                 known = f"its outputs are: {', '.join(build.outputs)}" if build.outputs else "it has no outputs"
                 scope.report(where, f'uses "{unknown[0]}", which is no output of "{need.name}"; {known}')
 
@@ -90,13 +90,17 @@ def _check_release_variables(scope: Scope, file: WatchToml, units: Mapping[str, 
                     message = (
                         f'{build.release_variable} would tell of "{other}" and of "{need.name}"; rename one of them'
                     )
-                    scope.report(_where_needed(scope, file, unit.name, need.name), message)
+                    scope.report(_where_needed(scope, file, unit, need.name), message)
 
 
-def _where_needed(scope: Scope, file: WatchToml, unit: str, need: str) -> KeyPath:
+def _written_as(unit: Build | Service) -> str:
+    """The full name of the table that declares it, which replicas share."""
+    return (unit.of if isinstance(unit, Service) else "") or unit.name
+
+
+def _where_needed(scope: Scope, file: WatchToml, unit: Build | Service, need: str) -> KeyPath:
     """Where a need of a unit is written."""
-    kind, _, short = unit.partition(".")
-    declared = next((name for name, copies in scope.names.copies.items() if short in copies), short)
+    kind, _, declared = _written_as(unit).partition(".")
     table: UnitTable = file.build[declared] if kind == "build" else file.service[declared]
     for index, entry in enumerate(table.needs):
         try:
@@ -114,7 +118,7 @@ def edges_of(units: Mapping[str, Build | Service]) -> dict[str, tuple[str, ...]]
 
 def _check_cycles(scope: Scope, units: Mapping[str, Build | Service]) -> None:
     """Each cycle is told with its path, at a need of it that is written in a file."""
-    written_as = {name: getattr(unit, "of", "") or name for name, unit in units.items()}
+    written_as = {name: _written_as(unit) for name, unit in units.items()}
     edges = {written_as[name]: needs for name, needs in edges_of(units).items()}
     edges = {name: tuple(dict.fromkeys(written_as.get(need, need) for need in needs)) for name, needs in edges.items()}
     for _ in range(_MAX_CYCLES):

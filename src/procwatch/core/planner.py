@@ -375,13 +375,13 @@ def _others_hold(service: Service, state: ServiceState) -> str | None:
 
 def _next_basis(draft: Draft, service: Service, standings: dict[str, Standing], wanted: Basis | None) -> Basis | None:
     """What is wanted; what ran before where that cannot be had, or where it has died and that has come to nothing."""
-    state, again = draft.services[service.name], _same_again(draft, service)
+    state = draft.services[service.name]
     if wanted is None:
-        return again or draft.earlier_basis(service, standings)
+        return _same_again(draft, service) or draft.earlier_basis(service, standings)
     has_died = state.phase not in ALIVE and not draft.in_place(service)
-    if not again or not has_died:
-        return wanted
-    return again if wanted == state.refused or replicas.stuck(draft, service) else wanted
+    if has_died and (wanted == state.refused or replicas.stuck(draft, service)):
+        return _same_again(draft, service) or wanted
+    return wanted
 
 
 def _same_again(draft: Draft, service: Service) -> Basis | None:
