@@ -50,6 +50,10 @@ class Engine(Protocol):
         """Report events of just these folders from now on; nothing is missed meanwhile. Gives those it cannot watch."""
         ...
 
+    def add(self, folder: WatchedFolder) -> bool:
+        """Report events of this one too; False: not without `watch`. After EventsLostError it reports of none."""
+        ...
+
     def wait(self, timeout_s: float | None) -> Events:
         """Block until something happened, `wake` was called or the time is over, and say where."""
         ...
@@ -77,6 +81,11 @@ class Silence:
         """Accept anything: nothing is watched, all is looked at."""
         del folders
         return frozenset()
+
+    def add(self, folder: WatchedFolder) -> bool:
+        """The same."""
+        del folder
+        return True
 
     def wait(self, timeout_s: float | None) -> Events:
         """Sleep until `wake` or the time is over."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 import struct
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 
@@ -34,6 +34,9 @@ _WEIGHTS = 1 << (8 * _WEIGHT_BYTES)
 
 # A save concerns few files: one, and what an editor writes beside it. More are a burst, which is looked at as a whole.
 _FEW = 16
+
+# So long after watching has begun no unit is looked at once more for its first check: events tell what happens.
+_JUST_S = 1.0
 
 # To tell "only ignored files" from "nothing" ignored folders must be searched; after so many names we say "nothing".
 _MAX_SEARCHED = 20_000
@@ -153,13 +156,12 @@ class Inputs:
         """What has changed in these real folders and below: to be asked when they are newly watched."""
         return self._seen(self._territory.look_into(folders))
 
-    def find_folders(self) -> None:
-        """Find out which folders' events are needed, before anything else is known."""
-        self._territory.find_folders()
+    def learn(self, watch: Callable[[WatchedFolder], None] = lambda _: None) -> None:
+        """Look at all files for the first time: nothing of that is news.
 
-    def learn(self) -> None:
-        """Look at all files for the first time, once those folders are watched: nothing of that is news."""
-        self._territory.learn()
+        `watch` is given each folder whose events are needed, before it is looked into.
+        """
+        self._territory.learn(watch)
 
     def sweep(self) -> Seen:
         """What has changed anywhere since the last look; the first one learns what there is."""
@@ -227,8 +229,7 @@ class Inputs:
         unit = self._units[name]
         rules = _content_rules(unit)
         if rules not in walks:
-            self._ignores.refresh()
-            walks[rules] = self._walk(rules)
+            walks[rules] = self._look_for(unit, rules)
         found, epoch = walks[rules], self._ignores.epoch
         files = self._read(name, found)
         before = self._memories.get(name)
@@ -277,13 +278,21 @@ class Inputs:
             if (news := self._news.get(name)) is not None and len(news) <= _FEW:
                 news.add(path)
 
+    def _look_for(self, unit: UnitRules, rules: Sequence[Rules]) -> Found:
+        """What a unit reads; not once more when watching has just begun, unless something may have been built since."""
+        found = self._territory.known_to(rules, _JUST_S) if not unit.unit.build_needs else None
+        if found is None:
+            self._ignores.refresh()
+            found = self._walk(rules)
+        return found
+
     def _walk(self, rules: Sequence[Rules], limit: int = 0) -> Found:
         used = [one for one in rules if one.patterns]
         return Walk(self._place, used, limit=limit).run(walk_start(used)) if used else Found()
 
     def _read(self, name: str, found: Found) -> dict[str, Reading]:
         files: dict[str, Reading] = {}
-        for path in sorted(found.files):
+        for path in found.files:
             files[path], problem = self._fingerprints.read(path, found.files[path])
             if problem is not None:
                 self._unreadable[f'{name}: cannot read "{path}": {problem}'] = None
@@ -308,7 +317,7 @@ class Inputs:
 
     def _idle_patterns(self, name: str, rules: Rules) -> list[str]:
         """What to say of each pattern that no file of the unit matches."""
-        found = self._walk([rules])
+        found = self._territory.known_to([rules]) or self._walk([rules])
         idle = dict.fromkeys(pattern.source for pattern in rules.patterns if not pattern.negated)
         for source in list(idle):
             if any(_matches(rules, source, path) for path in found.files):
@@ -317,7 +326,7 @@ class Inputs:
         texts = [
             f'{name}: cannot look into "{path}": {why}'
             for path, why in sorted(found.denied.items())
-            if path not in self._told
+            if path not in self._told and rules.enters(path)
         ]
         if taken_back and len(taken_back) == len(rules.patterns):
             texts.append(f'{name}: watch takes in nothing that "{taken_back[0]}" could take back')

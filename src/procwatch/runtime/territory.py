@@ -7,13 +7,14 @@ Rule 3: all methods may be called from any thread.
 
 from __future__ import annotations
 
+import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from threading import RLock
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from procwatch.frozen import field, record
 from procwatch.runtime.engines import Events, WatchedFolder
@@ -21,10 +22,27 @@ from procwatch.runtime.fingerprints import read_content
 from procwatch.runtime.ignores import RULE_FILES, IgnoreFiles
 from procwatch.runtime.places import Base, is_within, parent_of, within
 from procwatch.runtime.rules import Rules
-from procwatch.runtime.walk import COARSE_CLOCK_NS, Found, Signature, Walk, changed_ns, identify, marks, walk_start
+from procwatch.runtime.walk import (
+    COARSE_CLOCK_NS,
+    Folder,
+    Found,
+    Signature,
+    Walk,
+    changed_ns,
+    identify,
+    marks,
+    walk_start,
+)
 
 # Files up to this size are read on an event to tell a second write from a late event of the first: 0.1 ms.
 _MAX_PEEKED = 65_536
+
+
+class _Learned(NamedTuple):
+    """When everything was looked at for the first time, and by which state of the ignore files."""
+
+    at_s: float
+    epoch: int
 
 
 @record
@@ -66,6 +84,7 @@ class Territory:
         self._listed: dict[tuple[int, int], str] = {}
         self._watched: frozenset[WatchedFolder] = frozenset()
         self._top: str | None = None  # it has not looked yet
+        self._learned: _Learned | None = None
         self._before: Territory | None = None
 
     def follow(self, before: Territory) -> None:
@@ -82,24 +101,32 @@ class Territory:
         with self._lock:
             return self._watched
 
+    def known_to(self, rules: Sequence[Rules], within_s: float = math.inf) -> Found | None:
+        """What a walk over these rules would find, from what is known; `learn` must not have been longer ago than that.
+
+        Not where links could lead to a file in several ways: which of them counts, each walk decides for its rules.
+        """
+        with self._lock:
+            found, learned = self._found, self._learned
+            if learned is None or learned.epoch != self._ignores.epoch or found.links or found.aliases:
+                return None
+            if time.monotonic() > learned.at_s + within_s:
+                return None
+            return Found(_read_by(rules, found.files), denied=dict(found.denied))
+
     def known_below(self, folder: str) -> tuple[str, ...]:
         """The files that were last seen in `folder` and below it."""
         with self._lock:
             return tuple(path for path in self._found.files if is_within(path, folder))
 
-    def find_folders(self) -> None:
-        """Find out what is to be watched, and nothing of the files: in a quarter of the time."""
-        with self._lock:
-            self._found = self._walk_all(only_folders=True)
-            self._index(Changes())
-
-    def learn(self) -> None:
-        """Look at everything for the first time: what there is."""
+    def learn(self, watch: Callable[[WatchedFolder], None] = lambda _: None) -> None:
+        """Look at everything for the first time: what there is. `watch` gets each folder before it is looked into."""
         with self._lock:
             began_ns = time.time_ns()
-            self._found = self._walk_all()
+            self._found = self._walk_all(lambda folder: watch(WatchedFolder(folder.real, folder.identity, 0)))
             self._unsettled = {path: None for path, one in self._found.files.items() if _is_fresh(one, began_ns)}
             self._index(Changes())
+            self._learned = _Learned(time.monotonic(), self._ignores.epoch)
 
     def sweep(self) -> Changes:
         """Look at everything."""
@@ -114,10 +141,10 @@ class Territory:
             self._index(changes)
             return changes
 
-    def _walk_all(self, *, only_folders: bool = False) -> Found:
+    def _walk_all(self, before: Callable[[Folder], None] = lambda _: None) -> Found:
         self._ignores.refresh()
         self._top = self._start()
-        return Walk(self._place, self._rules, only_folders=only_folders).run(self._top) if self._rules else Found()
+        return Walk(self._place, self._rules, before=before).run(self._top) if self._rules else Found()
 
     def _inherit(self, before: Territory, found: Found) -> None:
         """Know what that one knew. What only the rules of this one take in is no news."""
@@ -350,6 +377,21 @@ def _by_path(one: Found, other: Found) -> Iterator[tuple[dict[str, Any], dict[st
     """What two walks found besides files."""
     for name in ("folders", "links", "ways", "aliases", "shared", "denied"):
         yield getattr(one, name), getattr(other, name)
+
+
+def _read_by(rules: Sequence[Rules], files: Mapping[str, Signature]) -> dict[str, Signature]:
+    """Those files that one of the rules takes in."""
+    taken: dict[str, Signature] = {}
+    folder, tests = None, list[Callable[[str], object]]()
+    for path, one in files.items():
+        head, _, name = path.rpartition("/")
+        if head != folder:  # those of a folder follow one another
+            folder, tests = head, [each.reads_in(head) for each in rules if each.enters(head)]
+        for test in tests:
+            if test(name):
+                taken[path] = one
+                break
+    return taken
 
 
 def _is_fresh(signature: Signature, looked_ns: int) -> bool:
