@@ -450,7 +450,7 @@ def test_a_folder_that_is_gone_stands_for_the_files_that_were_in_it(root: Path) 
 def folders(root: Path, *watch: str, ignore: tuple[str, ...] = ()) -> set[str]:
     inputs = Inputs(project(root, build(*watch, ignore=ignore)))
     inputs.sweep()
-    return {os.path.relpath(folder.real, root) for folder in inputs.folders() if folder.what == "names"}
+    return {os.path.relpath(folder.real, root) for folder in inputs.folders() if folder.what in {"names", "entries"}}
 
 
 def test_only_folders_in_which_something_can_match_are_watched(root: Path) -> None:
@@ -475,6 +475,23 @@ def test_of_what_does_not_exist_the_nearest_folder_is_watched(root: Path) -> Non
     assert folders(root, "not/yet/there.txt") == {"..", "."}
     (root / "not").mkdir()
     assert folders(root, "not/yet/there.txt") == {"..", ".", "not"}
+
+
+def test_of_a_folder_that_only_leads_on_writes_are_not_asked_for(root: Path) -> None:
+    put(root, "src/deep/a.rs")
+    put(root, "src/b.rs")
+
+    def asked_for(*watch: str) -> dict[str, str]:
+        inputs = Inputs(project(root, build(*watch)))
+        inputs.learn()
+        return {os.path.relpath(folder.real, root): folder.what for folder in inputs.folders()}
+
+    asked = asked_for("src/deep/*.rs")
+    assert (asked[".."], asked["."], asked["src"], asked["src/deep"]) == ("entries", "entries", "entries", "names")
+    asked = asked_for("src/deep/*.rs", "src/b.rs")
+    assert (asked[".."], asked["."], asked["src"]) == ("entries", "entries", "names")
+    (root / "src/deep/c.rs").symlink_to("../../../c.txt")
+    assert asked_for("src/deep/*.rs")[".."] == "names"
 
 
 def test_each_real_folder_is_watched_once_and_so_is_what_a_link_leads_to(root: Path) -> None:

@@ -26,14 +26,14 @@ class QueueOverflowError(EventsLostError):
 class WatchedFolder(NamedTuple):
     """A real folder whose events are needed. Made again under the same name, it is another one.
 
-    `what`: events of the names in it; or only that the folder itself is moved or deleted; or it is a file that has
-    several names, and whatever is written to it through any of them counts.
+    `what`: events of the names in it, or only of those that come and go; or only that the folder itself is moved or
+    deleted; or it is a file that has several names, and whatever is written to it through any of them counts.
     """
 
     real: str
     identity: tuple[int, int]
     generation: int
-    what: Literal["names", "itself", "file"] = "names"
+    what: Literal["names", "entries", "itself", "file"] = "names"
 
 
 class Events(NamedTuple):

@@ -34,7 +34,9 @@ _SELF = _DELETE_SELF | _MOVE_SELF | _DONT_FOLLOW
 _MASKS = {
     "names": _MODIFY | _ATTRIB | _CLOSE_WRITE | _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE | _EXCL_UNLINK
     | _SELF | _ONLYDIR,
-    "itself": _SELF | _ONLYDIR | _MASK_ADD,  # the same folder may be watched under another path for its names
+    # The same folder may be watched under another path for its names.
+    "entries": _ATTRIB | _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE | _SELF | _ONLYDIR | _MASK_ADD,
+    "itself": _SELF | _ONLYDIR | _MASK_ADD,
     "file": _MODIFY | _ATTRIB | _CLOSE_WRITE | _SELF,
 }  # fmt: skip
 

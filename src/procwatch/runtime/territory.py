@@ -14,16 +14,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from threading import RLock
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from procwatch.frozen import field, record
 from procwatch.runtime.engines import Events, WatchedFolder
 from procwatch.runtime.fingerprints import read_content
 from procwatch.runtime.ignores import RULE_FILES, IgnoreFiles
-from procwatch.runtime.places import Base, is_within, parent_of, within
+from procwatch.runtime.places import Base, is_ancestor, is_within, parent_of, within
 from procwatch.runtime.rules import Rules
 from procwatch.runtime.walk import (
     COARSE_CLOCK_NS,
+    Alias,
     Folder,
     Found,
     Signature,
@@ -81,7 +82,7 @@ class Territory:
         self._targets: dict[str, set[str]] = {}
         # Folders above all of these: if one is moved or deleted, everything is looked at.
         self._above: frozenset[str] = frozenset()
-        self._listed: dict[tuple[int, int], str] = {}
+        self._listed: dict[tuple[int, int], list[tuple[str, Folder]]] = {}
         self._watched: frozenset[WatchedFolder] = frozenset()
         self._top: str | None = None  # it has not looked yet
         self._learned: _Learned | None = None
@@ -123,7 +124,9 @@ class Territory:
         """Look at everything for the first time: what there is. `watch` gets each folder before it is looked into."""
         with self._lock:
             began_ns = time.time_ns()
-            self._found = self._walk_all(lambda folder: watch(WatchedFolder(folder.real, folder.identity, 0)))
+            self._found = self._walk_all(
+                lambda folder: watch(WatchedFolder(folder.real, folder.identity, 0, _what(leads_on=folder.leads_on)))
+            )
             self._unsettled = {path: None for path, one in self._found.files.items() if _is_fresh(one, began_ns)}
             self._index(Changes())
             self._learned = _Learned(time.monotonic(), self._ignores.epoch)
@@ -219,12 +222,12 @@ class Territory:
             self._ignores.refresh(self._place.absolute(path) for path in tops)
         exact = {path for path in asked if not is_below(path)}
 
-        def elsewhere(identity: tuple[int, int]) -> str | None:
-            path = self._listed.get(identity)
-            return None if path is None or is_below(path) else path
+        def elsewhere(identity: tuple[int, int]) -> list[tuple[str, Folder]]:
+            return [known for known in self._listed.get(identity, ()) if not is_below(known[0])]
 
         began_ns = time.time_ns()
-        fresh = Walk(self._place, self._rules, elsewhere=elsewhere).run(*sorted(tops | exact))
+        walk = Walk(self._place, self._rules, elsewhere=elsewhere, left_out=self._left_out_above)
+        fresh = walk.run(*sorted(tops | exact))
         drop = is_below if tops else None
         self._compare(_taken_out(found.files, drop, exact), fresh.files, changes, began_ns, asked)
         found.files.update(fresh.files)
@@ -236,9 +239,24 @@ class Territory:
         if tops or is_other:
             self._index(changes)
             # What was not listed because it had been elsewhere, where it is no more.
-            orphans = {path: False for path, identity in found.aliases.items() if identity not in self._listed}
+            orphans = {path: False for path, alias in found.aliases.items() if self._is_orphan(path, alias)}
             if orphans:
                 self._look_at(orphans, changes)
+
+    def _left_out_above(self, path: str) -> set[Rules]:
+        """The rules for which a folder that the path is in was left out."""
+        found: set[Rules] = set()
+        aliases = self._found.aliases
+        while aliases and path and not is_ancestor(path):
+            path = parent_of(path)
+            if path in aliases:
+                found.update(aliases[path].rules)
+        return found
+
+    def _is_orphan(self, path: str, alias: Alias) -> bool:
+        """Whether one of the rules for which it was left out finds it nowhere else any more."""
+        places = [folder for one, folder in self._listed.get(alias.identity, ()) if one != path]
+        return any(all(rules not in folder.listing for folder in places) for rules in alias.rules)
 
     def _compare(
         self,
@@ -295,10 +313,18 @@ class Territory:
     def _index(self, changes: Changes) -> None:
         """Work out from what was found what is to be watched, and what events there concern."""
         found = self._found
-        self._listed = {folder.identity: path for path, folder in found.folders.items() if folder.names is None}
+        self._listed = {}
+        for path, folder in found.folders.items():
+            if folder.listing:
+                self._listed.setdefault(folder.identity, []).append((path, folder))
         self._spots, identities = self._find_spots()
+        leading = {folder.real for folder in found.folders.values() if folder.leads_on}
+        # Of one real folder as much is to be told as is needed under any of its names, or for links that lead there.
+        leading = {real for real in leading if len(self._spots[real]) == 1}
+        leading -= {place.rpartition("/")[0] or "/" for place in self._targets}
         wanted = {
-            WatchedFolder(real, identity, self._generations.get(real, 0)) for real, identity in identities.items()
+            WatchedFolder(real, identity, self._generations.get(real, 0), _what(leads_on=real in leading))
+            for real, identity in identities.items()
         }
         for real, identity, paths in self._files_of_several_names():
             self._targets.setdefault(real, set()).update(paths)
@@ -347,6 +373,10 @@ class Territory:
         folder = self._found.folders.get(parent_of(path))
         name = path.rpartition("/")[2]
         return f"{folder.real}/{name}" if folder else os.path.realpath(self._place.absolute(path))
+
+
+def _what(*, leads_on: bool) -> Literal["names", "entries"]:
+    return "entries" if leads_on else "names"
 
 
 def _above(folders: Iterable[str]) -> frozenset[str]:
