@@ -231,25 +231,27 @@ class Walk:
         used = self._not_elsewhere(path, real, identity, active, is_link=is_link)
         if not used:
             return
-        wanted = [rules.names(path) for rules in used]
-        names = _union(wanted)
-        listing = tuple(rules for rules, own in zip(used, wanted, strict=True) if own is None)
-        leads_on = names is not None and not any(
-            rules.reads(self._place.join(path, name)) for rules in used for name in names
-        )
-        folder = self.found.folders[path] = Folder(real, identity, names, listing, leads_on)
-        if listing:
+        folder = self.found.folders[path] = self._folder(path, real, identity, used)
+        if folder.listing:
             self._listed.setdefault(identity, []).append(folder)
         self._before(folder)
         if is_link:
             self.found.links[path] = os.readlink(absolute)  # noqa: PTH115
-        if names is None:
+        if folder.names is None:
             self._list(path, absolute, used)
         else:
             others = len(self._todo)
-            for name in sorted(names):
+            for name in sorted(folder.names):
                 self._take_name(self._place.join(path, name), used)
             self._todo[others:] = reversed(self._todo[others:])  # the first one first, as in a listing
+
+    def _folder(self, path: str, real: str, identity: _Id, used: Sequence[Rules]) -> Folder:
+        wanted = [rules.names(path) for rules in used]
+        names = _union(wanted)
+        listing = tuple(rules for rules, own in zip(used, wanted, strict=True) if own is None)
+        paths = [self._place.join(path, name) for name in names or ()]
+        leads_on = names is not None and not any(rules.reads(each) for rules in used for each in paths)
+        return Folder(real, identity, names, listing, leads_on)
 
     def _not_elsewhere(
         self, path: str, real: str, identity: _Id, active: Sequence[Rules], *, is_link: bool
