@@ -37,6 +37,7 @@ from procwatch.runtime.guardian import front_pid, is_orphan
 from procwatch.runtime.inputs import Inputs
 from procwatch.runtime.journal import Journal
 from procwatch.runtime.keys import Keys
+from procwatch.runtime.own_folder import OwnFolder
 from procwatch.runtime.parts import Parts
 from procwatch.runtime.public_ports import Opening
 from procwatch.runtime.releases import ReleaseStore
@@ -160,6 +161,8 @@ async def _supervise(start: _Start, store: Store, console: Console, server: Serv
         engine.watch_plans(start.notifier.planned)
     keys = Keys(_keys(engine, console), signals)
     keys.open()
+    own_folder = OwnFolder(store, partial(_on_restored, server, store, journal, releases, engine), console.report)
+    own_folder.watch()
     if start.options.detach:
         console.leave_caller(f"runs in the background (process {front_pid()}); `procwatch stop` ends it")
         detach.let_go(str(store.folder / "logs" / f"{OWN_LOG}.log"))
@@ -168,6 +171,7 @@ async def _supervise(start: _Start, store: Store, console: Console, server: Serv
         return await engine.run()
     finally:
         keys.close()
+        own_folder.close()
         journal.close(left=any(tree.members for tree in forest.trees))
         parts.inputs.close()
         watch.cancel()
@@ -213,6 +217,14 @@ def _open_proxies(forest: Forest, report: Callable[[str], None]) -> Opening:
     from procwatch.runtime.proxy import Proxies  # noqa: PLC0415 - few need it
 
     return Proxies(forest, report)
+
+
+def _on_restored(server: Server, store: Store, journal: Journal, releases: ReleaseStore, engine: Engine) -> None:
+    """Put back what was in the folder; builds whose releases were there run again."""
+    server.report(f"{store.folder} was removed; it is made again, without the logs and releases of before")
+    server.reopen(store.socket_paths())
+    journal.renew()
+    engine.tell(msg.ReleasesLost(releases.forget_lost()))
 
 
 def _on_failures(engine: Engine) -> None:

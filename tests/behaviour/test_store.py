@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -93,3 +94,40 @@ def test_a_damaged_memory_of_a_service_counts_as_none(tmp_path: Path, entry: obj
     store = opened(tmp_path)
     assert store.remembered_services() == {}
     store.close()
+
+
+def test_a_folder_that_was_removed_is_made_again_with_all_that_is_known(tmp_path: Path) -> None:
+    told: list[str] = []
+    store = opened(tmp_path, told)
+    assert not store.restore()
+    store.remember(Remember("build.api", "K", clean=True, run=7))
+    shutil.rmtree(store.folder)
+    store.write()
+    assert not store.folder.exists()
+    assert store.restore()
+    assert "build.api" in (store.folder / "state.json").read_text()
+    with pytest.raises(RefusedError):
+        opened(tmp_path)
+    shutil.rmtree(store.folder)
+    other = opened(tmp_path)
+    with pytest.raises(RefusedError):
+        store.restore()
+    assert told == []
+    store.close()
+    other.close()
+
+
+def test_while_a_project_is_away_what_is_known_waits_for_its_return(tmp_path: Path) -> None:
+    told: list[str] = []
+    (tmp_path / "shop").mkdir()
+    store = opened(tmp_path / "shop", told)
+    (tmp_path / "shop").rename(tmp_path / "away")
+    store.remember(Remember("build.api", "K", clean=False, run=7))
+    assert store.changed_file("build.api", 7, ("a",)) is None
+    with pytest.raises(FileNotFoundError):
+        store.restore()
+    (tmp_path / "away").rename(tmp_path / "shop")
+    assert not store.restore()
+    store.close()
+    assert "build.api" in (store.folder / "state.json").read_text()
+    assert told == []

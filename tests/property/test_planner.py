@@ -85,13 +85,15 @@ def play(world: World, data: st.DataObject) -> None:
 
 
 def ask(world: World, data: st.DataObject) -> None:
-    """A user wants something by name."""
+    """A user wants something by name, or removes releases."""
     builds, services = sorted(world.state.builds), sorted(world.state.services)
-    to = data.draw(st.sampled_from(["start", "stop", "restart", "rollback", "build", "pause", "resume"]))
-    names = builds if to == "build" else [*builds, *services] if to in {"pause", "resume"} else services
+    to = data.draw(st.sampled_from(["start", "stop", "restart", "rollback", "build", "pause", "resume", "lose"]))
+    names = builds if to in {"build", "lose"} else [*builds, *services] if to in {"pause", "resume"} else services
     chosen = tuple(data.draw(st.lists(st.sampled_from(names), unique=True, min_size=1)))
     if to == "build":
         world.send(msg.BuildsAsked(chosen))
+    elif to == "lose":
+        world.lose(*(name for name in chosen if world.state.builds[name].releases))
     elif to == "rollback":
         world.send(msg.RollbackAsked(chosen, data.draw(st.sampled_from([None, None, 1, 2]))))
     elif to in {"pause", "resume"}:

@@ -103,6 +103,7 @@ class World:
     ended: int | None = None
     releases: dict[str, dict[int, int]] = field(default_factory=dict)
     current: dict[str, int] = field(default_factory=dict)
+    lost: set[str] = field(default_factory=set)
     uses: dict[tuple[str, int], Releases] = field(default_factory=dict)
     alike: dict[int, int] = field(default_factory=dict)
     gathered: list[msg.Plentiful] | None = None
@@ -341,7 +342,8 @@ class World:
         if not build.outputs:
             return None
         number = self.current.get(name, 0)
-        if number not in kept or self.made(kept[number]) != self.made(content):
+        if number not in kept or name in self.lost or self.made(kept[number]) != self.made(content):
+            self.lost.discard(name)
             number = max((*kept, number), default=0) + 1
             kept[number] = content
         return Release(number, {output: f"{output}@{self.made(content)}" for output in build.outputs})
@@ -349,6 +351,11 @@ class World:
     def made(self, content: int) -> int:
         """What outputs hold that were made from this content."""
         return self.alike.get(content, content)
+
+    def lose(self, *names: str) -> None:
+        """Somebody removes the releases of these builds from the disk."""
+        self.lost.update(names)
+        self.send(msg.ReleasesLost(names))
 
     def _keep(self, action: msg.RememberService | msg.TakeRelease | msg.DropReleases) -> None:
         match action:

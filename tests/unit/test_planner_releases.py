@@ -111,9 +111,12 @@ def test_going_back_after_a_failure_runs_nothing_as_the_release_is_not_disturbed
     save(world, BROKEN)
     save(world, 0)
     assert world.starts("build.app") == 2
-    assert world.told("build_skipped")[-1].reason == "the same content as in run 2"
+    assert world.told("build_skipped")[-1].reason == "the same content as in its last success"
+    assert [one.reason for one in world.told("build_fixed")] == ["after one failure"]
     assert world.instances == {"service.web": 1}
     assert not world.holds
+    save(world, 1)
+    assert len(world.told("build_fixed")) == 1
 
 
 def test_going_back_after_a_failure_runs_where_another_build_reads_what_was_disturbed() -> None:
@@ -409,4 +412,17 @@ def test_with_replace_a_release_that_is_not_verified_goes_back() -> None:
     world.settle()
     assert used(world) == {"build.app": 1}
     save(world, 2)
+    assert used(world) == {"build.app": 3}
+
+
+def test_a_build_whose_releases_were_removed_makes_one_and_nothing_else_changes() -> None:
+    world = running(app(), service("web", "build.app"))
+    save(world, 1)
+    world.lose("build.app", "build.gone")
+    world.settle()
+    assert world.starts("build.app") == 3
+    assert world.instances == {"service.web": 2}
+    assert [one.number for one in world.state.builds["build.app"].releases] == [3]
+    world.crash("service.web")
+    world.settle(seconds_a_step=1.0)
     assert used(world) == {"build.app": 3}

@@ -7,6 +7,7 @@ Rule 2: content decides, not time: the same key as in the last success starts no
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from procwatch.core import messages as msg
@@ -50,6 +51,13 @@ def note_check(draft: Draft, event: msg.InputsChecked) -> None:
         _judge_running(draft, draft.project.builds[event.name], event)
 
 
+def note_lost(draft: Draft, names: Iterable[str]) -> None:
+    """Releases have gone: nothing can go back to them any more, and the build runs, to make the newest again."""
+    for name in names:
+        if name in draft.builds:
+            draft.set_build(name, releases=draft.builds[name].releases[-1:], due=True, force=True)
+
+
 def _judge_running(draft: Draft, build: Build, event: msg.InputsChecked) -> None:
     """A change came during the run: is the run outdated by it, and is it to be stopped?"""
     state = draft.builds[build.name]
@@ -84,9 +92,12 @@ def must_run(draft: Draft, build: Build) -> bool:
     parked = state.rounds >= LOOP_ROUNDS and not state.touched  # what it wrote itself is still being told
     clean = state.clean or parked or _is_kept_apart(draft, build)
     if (state.adopt and not build.outputs) or (unchanged and clean and not state.force and not state.adopt):
-        reason = f"the same content as in run {state.run}" if unchanged and state.run else "taken as it is"
+        # Where it is not clean, the last run has failed or was stopped.
+        known = f"run {state.run}" if state.clean else "its last success"
+        reason = f"the same content as in {known}" if unchanged and state.run else "taken as it is"
         _settle(draft, build.name, key=key, clean=state.clean or state.adopt, failure=None)
         _skipped(draft, build.name, state, reason)
+        _fixed(draft, build.name, state)
         return False
     if state.failure is not None and key == state.tried and not state.touched and not state.force:
         # An echo of what the failed run wrote itself, seen after its end: nobody has edited anything.
@@ -284,9 +295,11 @@ def _take(draft: Draft, state: BuildState, name: str, release: Release | None) -
     """The outputs of a success that counts; whether they are the same as those of the last one."""
     if release is None or release in state.releases[-1:]:
         return release is not None
-    draft.set_build(name, releases=(*state.releases, release))
+    # The same outputs get another number only where those before have been removed.
+    is_again = bool(state.releases) and release.digests == state.releases[-1].digests
+    draft.set_build(name, releases=(*(state.releases[:-1] if is_again else state.releases), release))
     draft.actions.append(msg.TakeRelease(name, release.number))
-    return False
+    return is_again
 
 
 def _succeed(
@@ -296,7 +309,6 @@ def _succeed(
     draft.set_build(name, ended_s=draft.now_s)
     same = _take(draft, state, name, release) or (release is None and key is not None and key == state.key)
     _settle(draft, name, key=key, clean=True, failure=None)
-    draft.set_build(name, failures=0)
     unpinned = releases.unpin(draft, name)
     for user in draft.services_below(name):
         below = draft.services[user]
@@ -312,9 +324,15 @@ def _succeed(
             effect=f"{words} (the same content)" if stays else None, names=stays,
         )
     )  # fmt: skip
-    if state.failures:
-        times = "one failure" if state.failures == 1 else f"{state.failures} failures"
-        draft.actions.append(msg.Notice("build_fixed", name, run=run, reason=f"after {times}"))
+    _fixed(draft, name, state)
+
+
+def _fixed(draft: Draft, name: str, before: BuildState) -> None:
+    """It is well, by a run or as its inputs are again what they were: failures in a row are over."""
+    if before.failures:
+        times = "one failure" if before.failures == 1 else f"{before.failures} failures"
+        draft.set_build(name, failures=0)
+        draft.actions.append(msg.Notice("build_fixed", name, run=before.run, reason=f"after {times}"))
 
 
 def _fail(draft: Draft, build: Build, state: BuildState, failed: msg.Failed, key: str | None) -> None:

@@ -197,6 +197,13 @@ class BuildsAsked:
 
 
 @frozen
+class ReleasesLost:
+    """Somebody has removed the releases of these builds (full names) from the disk."""
+
+    names: tuple[str, ...]
+
+
+@frozen
 class RollbackAsked:
     """A user wants these services (full names) to run from releases of before; `to`: of this number."""
 
@@ -216,7 +223,7 @@ Asked = ServicesAsked | BuildsAsked | RollbackAsked | PauseAsked
 Single = (
     Begun | FilesChanged | InputsChecked | BuildFinished | HookFinished | InstanceStarted | InstanceReady
     | InstanceNotReady | InstanceUnhealthy | InstanceLeaving | InstanceEnded | TimerFired | StopAsked
-    | ProjectChanged | ServicesAsked | BuildsAsked | RollbackAsked | PauseAsked
+    | ProjectChanged | ReleasesLost | ServicesAsked | BuildsAsked | RollbackAsked | PauseAsked
 )  # fmt: skip
 
 # What comes a hundredfold when a large project starts.

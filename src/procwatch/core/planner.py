@@ -106,6 +106,8 @@ def _record(draft: Draft, event: msg.Single) -> None:
             _note_stop(draft, event)
         case msg.ProjectChanged():
             reload.note(draft, event)
+        case msg.ReleasesLost(names):
+            builds.note_lost(draft, names)
         case msg.ServicesAsked() | msg.BuildsAsked() | msg.RollbackAsked() | msg.PauseAsked():
             asked.note(draft, event)
         case _ if event.name in draft.services | draft.builds:

@@ -62,7 +62,7 @@ class Chronicle:
         if notice.name is not None:
             if notice.event in FAILURES:
                 self._failures[notice.name] = event
-            elif notice.event in {"build_succeeded", "service_ready"}:
+            elif notice.event in {"build_succeeded", "build_fixed", "service_ready"}:
                 self._failures.pop(notice.name, None)
         if self._followers:
             self._followers = [follower for follower in self._followers if follower(event)]

@@ -62,6 +62,11 @@ class Journal:
         if census.HAS_PROC:
             self._write_anew()
 
+    def renew(self) -> None:
+        """Write it again: the file has been removed."""
+        if self._file is not None:
+            self._write_anew()
+
     def add(self, leaders: Sequence[Leader]) -> None:
         """These have been started."""
         self._leaders |= {leader.mark: leader for leader in leaders}

@@ -81,6 +81,16 @@ class ReleaseStore:
         self._remove(litter)
         return good
 
+    def forget_lost(self) -> tuple[str, ...]:
+        """The builds whose current release has been removed from the disk: there is none until they run again."""
+        lost = tuple(name for name, release in self._current.items() if not self._is_on_disk(name, release))
+        for name in lost:
+            del self._current[name]
+        return lost
+
+    def _is_on_disk(self, name: str, release: Release) -> bool:
+        return (self._folder / name.partition(".")[2] / str(release.number)).is_dir()
+
     # --- one release -------------------------------------------------------------------------------------------------
 
     def folder_of(self, build: Build, number: int | None) -> Path:
@@ -124,6 +134,8 @@ class ReleaseStore:
         self._make_folder(folder)
         before = self._current.get(build.name)
         number = max(self._last.get(build.name, 0), before.number if before else 0) + 1
+        if before is not None and not self._is_on_disk(build.name, before):
+            before = None
         making = folder / f"{number}{_MAKING}"
         try:
             making.mkdir()

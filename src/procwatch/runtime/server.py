@@ -89,6 +89,14 @@ class Server:
         self._handle = handle
         self._go_on()
 
+    def reopen(self, paths: Iterable[Path]) -> None:
+        """Listen anew if the socket has been removed; who is connected stays so."""
+        if self._socket is None or self._is_in_place():
+            return
+        self.shut()
+        self.open(paths)
+        self._go_on()
+
     def shut(self) -> None:
         """Take no more connections and remove the socket; to be called with the project's lock."""
         if self._socket is None or self.path is None:
@@ -96,9 +104,15 @@ class Server:
         self._loop.remove_reader(self._socket)
         self._socket.close()
         self._socket = None
-        with suppress(OSError):  # it has gone with its folder
-            if self.path.lstat().st_ino == self._inode:
-                self.path.unlink()
+        if self._is_in_place():
+            self.path.unlink(missing_ok=True)
+
+    def _is_in_place(self) -> bool:
+        """Whether the socket has not gone, with its folder or without."""
+        try:
+            return self.path is not None and self.path.lstat().st_ino == self._inode
+        except OSError:
+            return False
 
     async def close(self) -> None:
         """Give the answers that are still to come, for a moment, and let everybody go."""

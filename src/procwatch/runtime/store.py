@@ -33,6 +33,7 @@ class Store:
 
     def __init__(self, project_folder: Path, report: Callable[[str], None]) -> None:
         self.folder = project_folder / FOLDER
+        self.lock_file = self.folder / "lock"
         self._report = report
         self._lock = -1
         self._scratch: Path | None = None
@@ -44,11 +45,7 @@ class Store:
     def open(self) -> None:
         """Make the folder and take the lock; a RefusedError says who holds it."""
         try:
-            self.folder.mkdir(mode=0o700, exist_ok=True)
-            ignore = self.folder / ".gitignore"
-            if not ignore.exists():
-                ignore.write_text("*\n", encoding="utf-8")
-            self._lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._lock = self._make()
         except OSError as error:
             self._give_up(error)
             self._lock_elsewhere()
@@ -56,6 +53,38 @@ class Store:
         self._take_lock()
         self._drop_lists()
         self._read()
+
+    def _make(self) -> int:
+        """The folder, and the lock file, open."""
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        ignore = self.folder / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n", encoding="utf-8")
+        return os.open(self.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def restore(self) -> bool:
+        """Make folder and lock anew if somebody has removed them (`git clean -fdx`); whether that was so.
+
+        Raises OSError if that is not possible now, as when the project itself has gone, and RefusedError if another
+        procwatch has been started meanwhile.
+        """
+        if self._broken or self._lock < 0:
+            return False
+        held = os.fstat(self._lock)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(held, self.lock_file.stat()):
+                return False
+        before, self._lock = self._lock, self._make()
+        try:
+            self._hold()
+        except (OSError, RefusedError):
+            self._broken = True
+            raise
+        finally:
+            os.close(before)
+        self._is_old = True
+        self.write()
+        return True
 
     @property
     def is_kept(self) -> bool:
@@ -175,6 +204,8 @@ class Store:
         try:
             draft.write_bytes(self._whole().encode("ascii"))
             draft.replace(path)
+        except FileNotFoundError:  # the project has been moved away, or the folder removed: until it is back
+            self._is_old = True
         except OSError as error:
             self._give_up(error)
 
@@ -200,6 +231,8 @@ class Store:
         try:
             path = self._lists() / _list_name(name, run, hook)
             path.write_text(content)
+        except FileNotFoundError:  # as in `write`
+            return None
         except OSError as error:
             self._give_up(error)
             return None
