@@ -187,6 +187,22 @@ def test_a_changed_service_waits_for_its_changed_build(project: Path, start: Sta
     assert len(live.seen("service_started")) == 2
 
 
+def test_what_comes_with_another_configuration_is_built_by_that_alone(project: Path, start: Start) -> None:
+    def branch(version: str) -> None:
+        toml = f'[build.app]\nrun = "echo {version} $(cat src/a) $PROCWATCH_CHANGED >> runs"\nwatch = ["src"]\n'
+        write(project / "watch.toml", toml)
+        write(project / "src/a", version)
+
+    branch("one")
+    live = start()
+    live.wait("build_succeeded")
+    for version in ("two", "three"):
+        mark = live.mark()
+        branch(version)
+        live.wait("build_succeeded", after=mark)
+    assert (project / "runs").read_text() == "one one\ntwo two src/a\nthree three src/a\n"
+
+
 def test_a_run_is_stopped_only_by_a_change_of_its_own_definition(project: Path, start: Start) -> None:
     waits = "until [ -e go ]; do sleep 0.02; done"
     toml = f'[build.a]\nrun = "{waits}"\n[build.b]\nrun = "{waits}"\non_change = "finish"\n[service.web]\n{SERVICE}'

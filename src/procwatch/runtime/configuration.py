@@ -66,6 +66,8 @@ class Configuration:
         self._refused: str | None = None
         self._lock = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
+        # Came with a change of the definitions or since: to be told once these have been read.
+        self._held: list[msg.FilesChanged] = []
 
     async def arm(self, report: Callable[[str], None]) -> None:
         """Begin to watch; return when no edit is missed from now on."""
@@ -102,6 +104,8 @@ class Configuration:
             except ProcwatchError as error:
                 self._refuse(error)
                 raise
+            finally:
+                self._tell_held()
 
     async def keep(self) -> None:
         """Remember what was read, for the next start."""
@@ -109,18 +113,29 @@ class Configuration:
             await asyncio.to_thread(remember, self._asked.request, self._known)
 
     async def _take(self, batch: msg.FilesChanged) -> None:
-        """An env file is read again before what it concerns is restarted, so that this is done once."""
+        """Definitions are read again before what has changed with them is built and restarted: that is done once then.
+
+        So a checkout that brings another watch.toml, too, is built only by that.
+        """
         env_files = {os.path.normpath(name) for name in self._known.project.env_files}
         if batch.definitions and batch.definitions <= env_files:
             await self._again()
             self._engine.tell(batch)
             return
-        self._engine.tell(batch)
-        if batch.definitions:
-            if self._timer is not None:
-                self._timer.cancel()
+        if batch.definitions and self._timer is not None:
+            self._timer.cancel()
+            self._tell_held()  # they are being edited: others do not wait for the end of that
+        self._held.append(batch)
+        if not batch.definitions and self._timer is None:
+            self._tell_held()
+        elif batch.definitions:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(STABLE_S, lambda: self._engine.spawn(self._again()))
+
+    def _tell_held(self) -> None:
+        for batch in self._held:
+            self._engine.tell(batch)
+        self._held.clear()
 
     async def _again(self) -> None:
         with suppress(ProcwatchError):  # it has been told
@@ -152,6 +167,7 @@ class Configuration:
             await self._watcher.use(project, inputs)
         self._inputs = inputs
         chosen = names.still_to_start(project, self._asked.words)
+        self._tell_held()
         self._engine.renew(
             msg.ProjectChanged(project, chosen, watching=self._asked.watch and can_be_due(project)), inputs
         )
