@@ -10,12 +10,13 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from procwatch.config.find import find, here
 from procwatch.control.client import Client, NoSupervisorError, connect, connect_to
-from procwatch.errors import ExitCode, UsageError, printable
+from procwatch.errors import ExitCode, ProcwatchError, UsageError, printable
 from procwatch.options import Ask
 from procwatch.output.words import changed, duration
 
@@ -64,10 +65,21 @@ def open_connection(file: Path | None) -> Client:
     try:
         folder = (here() / file).parent if file is not None else find(here()).parent
     except UsageError:
-        if own is None:
+        if own is not None:
+            return connect_to(Path(own))
+        if (client := _connect_without_file()) is None:
             raise
-        return connect_to(Path(own))
+        return client
     return connect(folder)
+
+
+def _connect_without_file() -> Client | None:
+    """To one whose watch.toml is gone (another branch has none): it goes on with what it has read."""
+    start = here()
+    for folder in (start, *start.parents):
+        with suppress(ProcwatchError):
+            return connect(folder)
+    return None
 
 
 def running(file: Path | None) -> Client | None:
@@ -179,6 +191,8 @@ def _story(unit: Mapping[str, Any]) -> list[str]:
         paths = unit.get("changed", [])
         cause = changed(paths) if paths and "changed" not in unit["why"] else unit["why"]
         lines.append(f"  ran last because: {cause}")
+    if unit.get("events") and (last := unit["events"][-1])["event"] == "build_skipped":
+        lines.append(f"  {last['at']} nothing was done: {last['reason']} ({changed(last.get('paths', []))})")
     if unit.get("needs"):
         lines.append(f"  needs: {', '.join(unit['needs'])}")
     if unit.get("watches"):

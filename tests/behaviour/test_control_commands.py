@@ -153,6 +153,22 @@ def test_why_tells_the_file_the_reason_and_what_went_wrong(project: Path, start:
     assert "build.app failed (exit 1)" in Done(project, "why", "service.api").out
 
 
+def test_why_tells_that_nothing_was_done_and_the_reason(project: Path, start: Start) -> None:
+    live = ready(project, start)
+    os.utime(project / "src/a")
+    at = live.wait("build_skipped")["at"]
+    told = f"  {at} nothing was done: the same content as in run 1 (src/a changed)"
+    assert told in Done(project, "why", "build.app").out.splitlines()
+
+
+def test_without_a_watch_toml_the_one_that_runs_is_found(project: Path, start: Start) -> None:
+    live = ready(project, start)
+    (project / "watch.toml").unlink()
+    live.wait("config_rejected")
+    assert Done(project / "src", "stop") == (0, "", "")
+    assert live.ended() == 0
+
+
 def test_a_pause_collects_and_resume_acts_once(project: Path, start: Start) -> None:
     live = ready(project, start)
     assert Done(project, "pause").status == 0
