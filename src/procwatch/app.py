@@ -162,11 +162,10 @@ async def _supervise(start: _Start, store: Store, console: Console, server: Serv
     keys = Keys(_keys(engine, console), signals)
     keys.open()
     own_folder = OwnFolder(store, partial(_on_restored, server, store, journal, releases, engine), console.report)
-    own_folder.watch()
     if start.options.detach:
         console.leave_caller(f"runs in the background (process {front_pid()}); `procwatch stop` ends it")
         detach.let_go(str(store.folder / "logs" / f"{OWN_LOG}.log"))
-    watch = asyncio.create_task(_watch(start, configuration, inputs, engine, console))
+    watch = asyncio.create_task(_watch(start, configuration, inputs, engine, console, own_folder))
     try:
         return await engine.run()
     finally:
@@ -178,7 +177,14 @@ async def _supervise(start: _Start, store: Store, console: Console, server: Serv
         await asyncio.wait([watch])
 
 
-async def _watch(start: _Start, configuration: Configuration, inputs: Inputs, engine: Engine, console: Console) -> None:
+async def _watch(
+    start: _Start,
+    configuration: Configuration,
+    inputs: Inputs,
+    engine: Engine,
+    console: Console,
+    own_folder: OwnFolder,
+) -> None:
     """Arm first, then begin: what is edited from here on is not lost."""
     try:
         if start.is_watched:
@@ -186,6 +192,7 @@ async def _watch(start: _Start, configuration: Configuration, inputs: Inputs, en
         asyncio.get_running_loop().call_later(_NO_GARBAGE_S, _search_for_garbage)
         engine.tell(msg.Begun())
         await configuration.keep()
+        own_folder.watch()  # after all else: instances of inotify are few
         follow = [_follow(start, configuration, console)] if start.options.watch else []
         await asyncio.gather(_warn(start, inputs, console), *follow)
     except Exception as error:

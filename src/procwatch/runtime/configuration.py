@@ -68,6 +68,7 @@ class Configuration:
         self._timer: asyncio.TimerHandle | None = None
         # Came with a change of the definitions or since: to be told once these have been read.
         self._held: list[msg.FilesChanged] = []
+        self._is_reading = False
 
     async def arm(self, report: Callable[[str], None]) -> None:
         """Begin to watch; return when no edit is missed from now on."""
@@ -99,12 +100,14 @@ class Configuration:
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
+            self._is_reading = True
             try:
                 return await self._reload()
             except ProcwatchError as error:
                 self._refuse(error)
                 raise
             finally:
+                self._is_reading = False
                 self._tell_held()
 
     async def keep(self) -> None:
@@ -126,11 +129,11 @@ class Configuration:
             self._timer.cancel()
             self._tell_held()  # they are being edited: others do not wait for the end of that
         self._held.append(batch)
-        if not batch.definitions and self._timer is None:
-            self._tell_held()
-        elif batch.definitions:
+        if batch.definitions:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(STABLE_S, lambda: self._engine.spawn(self._again()))
+        elif self._timer is None and not self._is_reading:
+            self._tell_held()
 
     def _tell_held(self) -> None:
         for batch in self._held:
@@ -167,7 +170,7 @@ class Configuration:
             await self._watcher.use(project, inputs)
         self._inputs = inputs
         chosen = names.still_to_start(project, self._asked.words)
-        self._tell_held()
+        self._tell_held()  # before the new project, so that it is built once
         self._engine.renew(
             msg.ProjectChanged(project, chosen, watching=self._asked.watch and can_be_due(project)), inputs
         )

@@ -1,6 +1,7 @@
 """See to it that `.procwatch` is there while procwatch runs: `git clean -fdx` removes it, with the lock and the socket.
 
-The lock file shows it: its inode has an event (Linux) when its name is removed, and none in all other work.
+The lock file shows it: its inode has an event (Linux) when its name is removed, and none in all other work. Where there
+is no inotify, or no more of it, the file is looked at every second.
 """
 
 from __future__ import annotations
@@ -29,19 +30,19 @@ class OwnFolder:
         self._restored = restored
         self._report = report
         self._loop = asyncio.get_running_loop()
+        self._libc: ctypes.CDLL | None = None
         self._inotify = -1
         self._timer: asyncio.TimerHandle | None = None
 
     def watch(self) -> None:
-        """Begin; without inotify, or where no more of it is granted, nothing is restored."""
-        if sys.platform != "linux":
-            return
-        libc = ctypes.CDLL(None, use_errno=True)
-        self._inotify = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-        if self._inotify < 0:
-            return
-        self._loop.add_reader(self._inotify, self._heard)
-        libc.inotify_add_watch(self._inotify, os.fsencode(self._store.lock_file), _ATTRIB | _MOVE_SELF)
+        """Begin; what was removed before is found too."""
+        if sys.platform == "linux":
+            self._libc = ctypes.CDLL(None, use_errno=True)
+            self._inotify = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        if self._inotify >= 0:
+            self._loop.add_reader(self._inotify, self._heard)
+            self._watch_lock()
+        self._look()
 
     def close(self) -> None:
         """End it."""
@@ -50,12 +51,19 @@ class OwnFolder:
         if self._inotify >= 0:
             self._loop.remove_reader(self._inotify)
             os.close(self._inotify)
-            self._inotify = -1
+
+    def _watch_lock(self) -> None:
+        """Have events of the file that is the lock now; those of the one before end with that."""
+        if self._libc is not None and self._inotify >= 0:
+            self._libc.inotify_add_watch(self._inotify, os.fsencode(self._store.lock_file), _ATTRIB | _MOVE_SELF)
 
     def _heard(self) -> None:
         os.read(self._inotify, 4096)
+        self._look_in(_PAUSE_S)
+
+    def _look_in(self, delay_s: float) -> None:
         if self._timer is None:
-            self._timer = self._loop.call_later(_PAUSE_S, self._look)
+            self._timer = self._loop.call_later(delay_s, self._look)
 
     def _look(self) -> None:
         self._timer = None
@@ -65,9 +73,10 @@ class OwnFolder:
             self._report(f"{self._store.folder} was removed, and cannot be had again: {error}")
             return
         except OSError:  # the project itself has gone, or something is still at work
-            self._timer = self._loop.call_later(_RETRY_S, self._look)
+            self._look_in(_RETRY_S)
             return
         if is_restored:
-            self.close()
-            self.watch()
+            self._watch_lock()
             self._restored()
+        if self._inotify < 0:
+            self._look_in(_RETRY_S)
