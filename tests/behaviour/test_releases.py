@@ -329,7 +329,8 @@ def test_an_included_file_finds_its_outputs_as_from_its_own_folder(project: Path
     live.wait("service_ready", "service.shop.web")
     assert numbers(project, "shop.app") == [1]
     assert (project / ".procwatch/releases/shop.app/1/parts/shop/out/app").exists()
-    environment = Path(f"/proc/{live.seen('service_ready')[-1]['pid']}/environ").read_bytes()
+    environ = Path(f"/proc/{live.seen('service_ready')[-1]['pid']}/environ")
+    environment = live.until(environ.read_bytes, "its environment")  # there is none for a moment at each exec
     assert f"PROCWATCH_RELEASE_SHOP_APP={project}/.procwatch/releases/shop.app/1/parts/shop\0".encode() in environment
 
 
