@@ -1,4 +1,4 @@
-"""Composition root of `procwatch start`: build the parts, join them, run until stopped."""
+"""Composition root of `procwatch start`, and of a `build` without it: build the parts, join them, run until stopped."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def run(request: Request, known: Declared, options: Options) -> int:
 
 @frozen
 class _Start:
-    """What a run begins with."""
+    """What a run begins with. `builds` are to be run once, and that is all (full names)."""
 
     request: Request
     known: Declared
@@ -82,6 +82,7 @@ class _Start:
     # What takes part from the beginning, and what counts as there though procwatch does not start it (full names).
     chosen: frozenset[str]
     excepted: frozenset[str]
+    builds: tuple[str, ...]
 
     @property
     def project(self) -> Project:
@@ -97,10 +98,11 @@ class _Start:
 async def _run(request: Request, known: Declared, options: Options) -> int:
     # An unknown name is told before anything is done.
     excepted = names.excepted(known.project, options.excepted)
-    chosen = taking_part(known.project, names.to_start(known.project, options.names, excepted), excepted)
-    start = _Start(request, known, options, Notifier(os.environ, front_pid()), chosen, excepted)
+    builds = names.builds(known.project, options.once.names) if options.once else ()
+    chosen = taking_part(known.project, builds or names.to_start(known.project, options.names, excepted), excepted)
+    start = _Start(request, known, options, Notifier(os.environ, front_pid()), chosen, excepted, builds)
     loop = asyncio.get_running_loop()
-    look = Look(options.as_json, options.verbosity, options.clear, options.detach)
+    look = Look(options.as_json, options.verbosity, options.clear, options.detach, answers=bool(builds))
     folder = Path(known.project.folder)
     console = Console(known.project, look, os.environ, loop, folder / FOLDER / "logs")
     store = Store(folder, console.report)
@@ -139,8 +141,9 @@ async def _supervise(start: _Start, store: Store, console: Console, server: Serv
     releases = ReleaseStore(Path(start.project.folder), store.folder, console.report)
     surroundings = Surroundings(start.project, dict(os.environ), assigner, console.color, releases)
     before = releases.complete(store.remembered(), start.project)
-    ran, watching = store.remembered_services(), start.is_watched
-    state = initial(start.project, start.chosen, before, ran, watching=watching, excepted=start.excepted)
+    # Whoever has asked for builds ends it: see `Once`.
+    ran, goes_on = store.remembered_services(), start.is_watched or bool(start.builds)
+    state = initial(start.project, start.chosen, before, ran, watching=goes_on, excepted=start.excepted)
     terminals = Terminals(lambda: Size(*console.room()))
     fronts = Fronts(Sockets(Path(start.project.folder)), partial(_open_proxies, forest, console.report))
     parts = Parts(surroundings, inputs, forest, store, releases, chronicle, terminals, fronts)
@@ -150,14 +153,15 @@ async def _supervise(start: _Start, store: Store, console: Console, server: Serv
     configuration = Configuration(asked, start.known, parts, engine, console.use)
     commands = Commands(engine, chronicle, terminals, server.ended, console.rings)
     commands.take_in, commands.reload = configuration.take_in, configuration.reload
-    server.serve(commands.handle)
     _on_failures(engine)
     _on_signals(signals, engine, forest, terminals)
-    if start.notifier.is_wanted:
-        start.notifier.begin()
-        engine.watch_plans(start.notifier.planned)
     keys = Keys(_keys(engine, console), signals)
-    keys.open()
+    if start.options.once:
+        _build_once(start, engine, commands, server, console)
+    else:
+        server.serve(commands.handle)
+        _tell_systemd(start.notifier, engine)
+        keys.open()
     if start.options.detach:
         console.leave_caller(f"runs in the background (process {front_pid()}); `procwatch stop` ends it")
         detach.let_go(str(store.folder / "logs" / f"{OWN_LOG}.log"))
@@ -191,6 +195,21 @@ async def _watch(start: _Start, configuration: Configuration, inputs: Inputs, en
         engine.tell(msg.StopAsked(1))
     finally:
         await configuration.close()
+
+
+def _build_once(start: _Start, engine: Engine, commands: Commands, server: Server, console: Console) -> None:
+    from procwatch.runtime.once import Once  # noqa: PLC0415 - few need it
+
+    assert start.options.once is not None
+    once = Once(commands, engine.tell, start.builds, start.options.once.timeout_s)
+    server.serve(once.handle)
+    engine.spawn(once.run(console.answer, console.report))
+
+
+def _tell_systemd(notifier: Notifier, engine: Engine) -> None:
+    if notifier.is_wanted:
+        notifier.begin()
+        engine.watch_plans(notifier.planned)
 
 
 def _search_for_garbage() -> None:

@@ -13,22 +13,6 @@ from procwatch.frozen import frozen
 
 
 @frozen
-class Options:
-    """What the command line asks of a start: `file` is -f, `env_files` -e, `concurrency` -c, `excepted` --except."""
-
-    names: tuple[str, ...] = ()
-    file: Path | None = None
-    env_files: tuple[str, ...] = ()
-    concurrency: str | None = None
-    watch: bool = True
-    clear: bool = False
-    as_json: bool = False
-    verbosity: int = 0
-    detach: bool = False
-    excepted: tuple[str, ...] = ()
-
-
-@frozen
 class Ask:
     """What a command asks a running supervisor: `file` is -f, `count` -n, `to` --to.
 
@@ -43,6 +27,26 @@ class Ask:
     timeout_s: float | None = None
     count: int | None = None
     to: int | None = None
+
+
+@frozen
+class Options:
+    """What the command line asks of a start: `file` is -f, `env_files` -e, `concurrency` -c, `excepted` --except.
+
+    `once`: what `build` asks for where no supervisor runs; that is done, and procwatch ends.
+    """
+
+    names: tuple[str, ...] = ()
+    file: Path | None = None
+    env_files: tuple[str, ...] = ()
+    concurrency: str | None = None
+    watch: bool = True
+    clear: bool = False
+    as_json: bool = False
+    verbosity: int = 0
+    detach: bool = False
+    excepted: tuple[str, ...] = ()
+    once: Ask | None = None
 
 
 @frozen

@@ -53,7 +53,7 @@ class Commands:
     """Answers requests. `ended` is set when everything has been stopped, and another procwatch can be started.
 
     `take_in`: returns when all edits until now have been told to the engine. `reload`: reads the configuration again,
-    and says what changes by it.
+    and says what changes by it. `stopped_with`: what procwatch ends with when it is asked to stop.
     """
 
     def __init__(
@@ -66,6 +66,7 @@ class Commands:
     ) -> None:
         self.take_in: Callable[[], Awaitable[None]] | None = None
         self.reload: Callable[[], Awaitable[str]] | None = None
+        self.stopped_with = ExitCode.DONE
         self._engine = engine
         self._chronicle = chronicle
         self._attachments = attachments = Attachments(terminals)
@@ -218,7 +219,7 @@ class Commands:
     async def _shutdown(self, params: Params, _caller: Caller) -> object:
         waits = params.flag("wait", default=True)
         params.end()
-        self._engine.stop(0)
+        self._engine.stop(self.stopped_with)
         if waits:
             await self._ended.wait()
         return {}
