@@ -162,10 +162,7 @@ async def _supervise(start: _Start, store: Store, console: Console, server: Serv
         server.serve(commands.handle)
         _tell_systemd(start.notifier, engine)
         keys.open()
-    if start.options.detach:
-        console.leave_caller(f"runs in the background (process {front_pid()}); `procwatch stop` ends it")
-        detach.let_go(str(store.folder / "logs" / f"{OWN_LOG}.log"))
-    watch = asyncio.create_task(_watch(start, configuration, inputs, engine, console))
+    watch = asyncio.create_task(_watch(start, configuration, parts, engine, console))
     try:
         return await engine.run()
     finally:
@@ -176,11 +173,15 @@ async def _supervise(start: _Start, store: Store, console: Console, server: Serv
         await asyncio.wait([watch])
 
 
-async def _watch(start: _Start, configuration: Configuration, inputs: Inputs, engine: Engine, console: Console) -> None:
-    """Arm first, then begin: what is edited from here on is not lost."""
+async def _watch(start: _Start, configuration: Configuration, parts: Parts, engine: Engine, console: Console) -> None:
+    """Listen and arm first, then begin: from here on nobody is refused, and what is edited is not lost."""
+    inputs = parts.inputs
     try:
+        listen = _listen(start, parts.fronts, engine, console)
         if start.is_watched:
-            await configuration.arm(console.report)
+            await asyncio.gather(listen, configuration.arm(console.report))
+        else:
+            await listen
         asyncio.get_running_loop().call_later(_NO_GARBAGE_S, _search_for_garbage)
         engine.tell(msg.Begun())
         await configuration.keep()
@@ -195,6 +196,14 @@ async def _watch(start: _Start, configuration: Configuration, inputs: Inputs, en
         engine.tell(msg.StopAsked(1))
     finally:
         await configuration.close()
+
+
+async def _listen(start: _Start, fronts: Fronts, engine: Engine, console: Console) -> None:
+    """Have clients of all services wait instead of being refused; whoever waits for a detached start may come now."""
+    await fronts.expect(service for name, service in start.project.services.items() if name in start.chosen)
+    if start.options.detach and engine.state.exit_code is None:
+        console.leave_caller(f"runs in the background (process {front_pid()}); `procwatch stop` ends it")
+        detach.let_go(str(Path(start.project.folder) / FOLDER / "logs" / f"{OWN_LOG}.log"))
 
 
 def _build_once(start: _Start, engine: Engine, commands: Commands, server: Server, console: Console) -> None:
