@@ -153,6 +153,7 @@ async def _supervise(start: _Start, store: Store, console: Console, server: Serv
     configuration = Configuration(asked, start.known, parts, engine, console.use)
     commands = Commands(engine, chronicle, terminals, server.ended, console.rings)
     commands.take_in, commands.reload = configuration.take_in, configuration.reload
+    commands.reload_soon = configuration.reload_soon
     _on_failures(engine)
     _on_signals(signals, engine, forest, terminals)
     keys = Keys(_keys(engine, console), signals)

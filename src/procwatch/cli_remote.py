@@ -207,6 +207,7 @@ def resume(names: tuple[str, ...], **options: Any) -> int:
 
 @click.command(name="reload", short_help="Read the configuration again.")
 @_json
+@_no_wait
 def reload_(**options: Any) -> int:
     """Read watch.toml and what belongs to it again, and apply what differs; print that.
 

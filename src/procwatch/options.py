@@ -124,7 +124,7 @@ _JSON_NO_WAIT = frozenset({"--json", "--no-wait"})
 # The flags of each command that asks a running supervisor; which of them need names, and which take none.
 _ASKS = {
     "status": _JSON, "why": _JSON, "stop": _JSON_NO_WAIT, "restart": _JSON_NO_WAIT, "build": _JSON_NO_WAIT,
-    "rollback": _JSON_NO_WAIT, "wait": _JSON, "pause": _JSON, "resume": _JSON, "reload": _JSON,
+    "rollback": _JSON_NO_WAIT, "wait": _JSON, "pause": _JSON, "resume": _JSON, "reload": _JSON_NO_WAIT,
 }  # fmt: skip
 _NEED_NAMES = frozenset({"why", "restart", "build", "rollback", "wait"})
 _TAKE_NO_NAMES = frozenset({"reload"})

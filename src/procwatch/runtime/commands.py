@@ -53,7 +53,8 @@ class Commands:
     """Answers requests. `ended` is set when everything has been stopped, and another procwatch can be started.
 
     `take_in`: returns when all edits until now have been told to the engine. `reload`: reads the configuration again,
-    and says what changes by it. `stopped_with`: what procwatch ends with when it is asked to stop.
+    and says what changes by it; `reload_soon` does not wait for that. `stopped_with`: what procwatch ends with when it
+    is asked to stop.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Commands:
     ) -> None:
         self.take_in: Callable[[], Awaitable[None]] | None = None
         self.reload: Callable[[], Awaitable[str]] | None = None
+        self.reload_soon: Callable[[], None] | None = None
         self.stopped_with = ExitCode.DONE
         self._engine = engine
         self._chronicle = chronicle
@@ -212,8 +214,13 @@ class Commands:
         return {"names": list(chosen)}
 
     async def _reload(self, params: Params, _caller: Caller) -> object:
+        waits = params.flag("wait", default=True)
         params.end()
         assert self.reload is not None
+        assert self.reload_soon is not None
+        if not waits:
+            self.reload_soon()
+            return {}
         return {"changed": await self.reload()}
 
     async def _shutdown(self, params: Params, _caller: Caller) -> object:

@@ -103,6 +103,10 @@ class Configuration:
                 self._refuse(error)
                 raise
 
+    def reload_soon(self) -> None:
+        """The same, for whoever does not wait for it: what comes of it is told."""
+        self._engine.spawn(self._again())
+
     async def keep(self) -> None:
         """Remember what was read, for the next start."""
         async with self._lock:
@@ -120,7 +124,7 @@ class Configuration:
             if self._timer is not None:
                 self._timer.cancel()
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(STABLE_S, lambda: self._engine.spawn(self._again()))
+            self._timer = loop.call_later(STABLE_S, self.reload_soon)
 
     async def _again(self) -> None:
         with suppress(ProcwatchError):  # it has been told
