@@ -180,7 +180,7 @@ async def _watch(start: _Start, configuration: Configuration, parts: Parts, engi
     try:
         listen = _listen(start, parts.fronts, engine, console)
         if start.is_watched:
-            await asyncio.gather(listen, configuration.arm(console.report))
+            await asyncio.gather(configuration.arm(console.report), listen)
         else:
             await listen
         asyncio.get_running_loop().call_later(_NO_GARBAGE_S, _search_for_garbage)
