@@ -530,7 +530,8 @@ class Lossy:
     """An engine that swallows what it hears, as a full queue of the kernel does."""
 
     def __init__(self, inner: Engine) -> None:
-        self.watch, self.why_not, self.wake, self.close = inner.watch, inner.why_not, inner.wake, inner.close
+        self.watch, self.add, self.why_not = inner.watch, inner.add, inner.why_not
+        self.wake, self.close = inner.wake, inner.close
         self._inner = inner
 
     def wait(self, timeout_s: float | None) -> Events:

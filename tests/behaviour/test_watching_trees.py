@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tarfile
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ engine = "{engine}"
 
 [build.app]
 run = '''
-cp src/main.rs last && find src -type f | sort > built && cat "$PROCWATCH_CHANGED_JSON" >> changed && echo >> changed
+cp src/main.rs last && find src -type f | sort > built && cat "$PROCWATCH_CHANGED_JSON" >> changed
 '''
 watch = ["src/**"]
 """
@@ -45,8 +46,12 @@ class Built:
 
     def changed(self) -> set[str]:
         """All paths that the runs of the build were told of."""
-        whole, _, _ = (self.project / "changed").read_text().rpartition("\n")
-        return {path for line in whole.splitlines() for path in json.loads(line)}
+        text, at, paths = (self.project / "changed").read_text(), 0, set[str]()
+        with suppress(json.JSONDecodeError):  # the last one is being written
+            while at < len(text):
+                told, at = json.JSONDecoder().raw_decode(text, at)
+                paths.update(told)
+        return paths
 
     def has_seen(self, names: Iterable[str], *, gone: Iterable[str] = ()) -> None:
         """Wait until it was told of all of these, and has run with what is there now."""

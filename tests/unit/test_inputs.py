@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +11,7 @@ import pytest
 
 from procwatch.core.model import Build, Project, Service, WatchSettings
 from procwatch.errors import ProcwatchError
-from procwatch.runtime import walk
-from procwatch.runtime.engines import Events
+from procwatch.runtime.engines import Events, WatchedFolder
 from procwatch.runtime.fingerprints import Reading, signature_of
 from procwatch.runtime.inputs import Inputs
 from procwatch.runtime.walk import marks, signature
@@ -199,7 +197,7 @@ def test_an_ignored_folder_is_neither_listed_nor_watched(root: Path, monkeypatch
 
     monkeypatch.setattr(os, "scandir", counted)
     inputs = Inputs(project(root, build("**", name="build.a"), build("src/**", name="build.b")))
-    for look in (inputs.find_folders, inputs.learn, lambda: inputs.check("build.a")):
+    for look in (lambda: inputs.check("build.a"), inputs.learn, inputs.sweep):
         listed.clear()
         look()
         assert sorted(listed) == [".", "src"]
@@ -211,24 +209,36 @@ def is_below(folder: str, root: Path) -> bool:
     return Path(folder).is_relative_to(root)
 
 
-def test_finding_folders_looks_at_no_file(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_folder_is_watched_before_it_is_looked_into(root: Path) -> None:
     put(root, "src/deep/a.rs")
-    put(root, "src/b.rs")
-    asked: list[os.stat_result] = []
-    real = walk.signature
-
-    def counted(found: os.stat_result, link: str = "") -> walk.Signature:
-        if stat.S_ISREG(found.st_mode):
-            asked.append(found)
-        return real(found, link)
-
-    monkeypatch.setattr(walk, "signature", counted)
     inputs = Inputs(project(root, build("src/**")))
-    inputs.find_folders()
-    assert asked == []
-    assert {Path(folder.real).name for folder in inputs.folders()} >= {"src", "deep"}
+    watched: list[str] = []
+
+    def watch(folder: WatchedFolder) -> None:
+        watched.append(folder.real)
+        if folder.real == str(root / "src"):
+            put(root, "src/new/b.rs")
+
+    inputs.learn(watch)
+    assert set(watched) <= {folder.real for folder in inputs.folders()}
+    assert watched[-3:] == [str(root / "src"), str(root / "src/deep"), str(root / "src/new")]
+    assert inputs.sweep().readers.paths == ()
+
+
+def test_the_first_check_looks_at_no_folder_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(root, "src/a.rs")
+    put(root, "other/a.rs")
+    put(root, "src/b.rs")
+    shop = project(root, build("src/**", "!src/b.rs", "lib/**"))
+    inputs, before = Inputs(shop), Inputs(shop).check("build.api")
     inputs.learn()
-    assert len(asked) == 2
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", lambda path: pytest.fail(f"listed: {path}"))
+        assert inputs.check("build.api") == before
+        assert inputs.warnings() == ('build.api: watch pattern "lib/**" matches nothing',)
+    put(root, "src/c.rs")
+    inputs.sweep()
+    assert inputs.check("build.api").changed == ("src/c.rs",)
 
 
 # --- links -----------------------------------------------------------------------------------------------------------
@@ -440,7 +450,7 @@ def test_a_folder_that_is_gone_stands_for_the_files_that_were_in_it(root: Path) 
 def folders(root: Path, *watch: str, ignore: tuple[str, ...] = ()) -> set[str]:
     inputs = Inputs(project(root, build(*watch, ignore=ignore)))
     inputs.sweep()
-    return {os.path.relpath(folder.real, root) for folder in inputs.folders() if folder.what == "names"}
+    return {os.path.relpath(folder.real, root) for folder in inputs.folders() if folder.what in {"names", "entries"}}
 
 
 def test_only_folders_in_which_something_can_match_are_watched(root: Path) -> None:
@@ -465,6 +475,23 @@ def test_of_what_does_not_exist_the_nearest_folder_is_watched(root: Path) -> Non
     assert folders(root, "not/yet/there.txt") == {"..", "."}
     (root / "not").mkdir()
     assert folders(root, "not/yet/there.txt") == {"..", ".", "not"}
+
+
+def test_of_a_folder_that_only_leads_on_writes_are_not_asked_for(root: Path) -> None:
+    put(root, "src/deep/a.rs")
+    put(root, "src/b.rs")
+
+    def asked_for(*watch: str) -> dict[str, str]:
+        inputs = Inputs(project(root, build(*watch)))
+        inputs.learn()
+        return {os.path.relpath(folder.real, root): folder.what for folder in inputs.folders()}
+
+    asked = asked_for("src/deep/*.rs")
+    assert (asked[".."], asked["."], asked["src"], asked["src/deep"]) == ("entries", "entries", "entries", "names")
+    asked = asked_for("src/deep/*.rs", "src/b.rs")
+    assert (asked[".."], asked["."], asked["src"]) == ("entries", "entries", "names")
+    (root / "src/deep/c.rs").symlink_to("../../../c.txt")
+    assert asked_for("src/deep/*.rs")[".."] == "names"
 
 
 def test_each_real_folder_is_watched_once_and_so_is_what_a_link_leads_to(root: Path) -> None:

@@ -26,14 +26,14 @@ class QueueOverflowError(EventsLostError):
 class WatchedFolder(NamedTuple):
     """A real folder whose events are needed. Made again under the same name, it is another one.
 
-    `what`: events of the names in it; or only that the folder itself is moved or deleted; or it is a file that has
-    several names, and whatever is written to it through any of them counts.
+    `what`: events of the names in it, or only of those that come and go; or only that the folder itself is moved or
+    deleted; or it is a file that has several names, and whatever is written to it through any of them counts.
     """
 
     real: str
     identity: tuple[int, int]
     generation: int
-    what: Literal["names", "itself", "file"] = "names"
+    what: Literal["names", "entries", "itself", "file"] = "names"
 
 
 class Events(NamedTuple):
@@ -48,6 +48,10 @@ class Engine(Protocol):
 
     def watch(self, folders: AbstractSet[WatchedFolder]) -> frozenset[str]:
         """Report events of just these folders from now on; nothing is missed meanwhile. Gives those it cannot watch."""
+        ...
+
+    def add(self, folder: WatchedFolder) -> bool:
+        """Report events of this one too; False: not without `watch`. After EventsLostError it reports of none."""
         ...
 
     def wait(self, timeout_s: float | None) -> Events:
@@ -77,6 +81,11 @@ class Silence:
         """Accept anything: nothing is watched, all is looked at."""
         del folders
         return frozenset()
+
+    def add(self, folder: WatchedFolder) -> bool:
+        """The same."""
+        del folder
+        return True
 
     def wait(self, timeout_s: float | None) -> Events:
         """Sleep until `wake` or the time is over."""

@@ -1,6 +1,7 @@
 """Turn an engine's events into what was found on the disk, in a thread of its own, and keep the engine on its folders.
 
-Rule 1: after new folders the engine is armed before they are looked at again: what is made in between is found.
+Rule 1: new folders are looked at once the engine is armed for them, if need be once more: what is made in between is
+found.
 Rule 2: events are a hint. Some time after them everything is looked at once more, which finds what was lost; while
 nothing happens, nothing is done.
 Rule 3: nothing ends the thread but `stop`; a fault is handed on and told, never swallowed.
@@ -109,8 +110,8 @@ class Feed:
 
     def _run(self) -> None:
         try:
-            self._inputs.find_folders()
-            self._arm(is_first=True)
+            self._learn()
+            self._arm()
             self._listener.armed()
             while not self._is_stopping.is_set():
                 self._turn()
@@ -118,6 +119,23 @@ class Feed:
             self._listener.failed(error)
         finally:
             self._engine.close()
+
+    def _learn(self) -> None:
+        """Look at everything for the first time, each folder being watched before it is looked into, where possible."""
+        watched: set[WatchedFolder] = set()
+        adds = True
+
+        def watch(folder: WatchedFolder) -> None:
+            nonlocal adds
+            try:
+                if adds and self._engine.add(folder):
+                    watched.add(folder)
+            except EventsLostError:
+                watched.clear()
+                adds = False
+
+        self._inputs.learn(watch)
+        self._armed = frozenset(watched)
 
     def _turn(self) -> None:
         """Wait for one thing to happen and take it in."""
@@ -197,7 +215,7 @@ class Feed:
         planned_s = [at_s for at_s in (self._sweep_at_s, self._left_at_s) if at_s is not None]
         return max(0.0, min(planned_s) - time.monotonic()) if planned_s else None
 
-    def _arm(self, *, is_first: bool = False) -> None:
+    def _arm(self) -> None:
         """Put the engine on the folders, until looking at them again shows no others."""
         while not self._is_stopping.is_set() and (folders := self._inputs.folders()) != self._armed:
             try:
@@ -207,21 +225,14 @@ class Feed:
             else:
                 new = {folder.real for folder in folders - self._armed}
                 self._armed = folders
-            seen = self._look_again(new, is_first=is_first)
+            seen = self._inputs.sweep() if new is None else self._inputs.look_into(new)
             self._fall_back(left)
-            if seen is not None and seen.readers.paths:
+            if seen.readers.paths:
                 self._listener.found(seen)
         for line in self._inputs.denied():
             self._say(line)
         if self._poll_s is not None and self._sweep_at_s is None:
             self._plan_sweep(self._poll_s)
-
-    def _look_again(self, new: set[str] | None, *, is_first: bool) -> Seen | None:
-        """Look at what came into these folders, or any, before they were watched. At first nothing is news."""
-        if is_first:
-            self._inputs.learn()
-            return None
-        return self._inputs.sweep() if new is None else self._inputs.look_into(new)
 
     def _fall_back(self, left: frozenset[str]) -> None:
         """Look at intervals at what the engine does not watch, and say so."""

@@ -21,7 +21,7 @@ from collections.abc import Collection, Iterator
 from collections.abc import Set as AbstractSet
 from threading import Lock
 
-from procwatch.runtime.engines import Events, QueueOverflowError, WatchedFolder, limit_reached
+from procwatch.runtime.engines import Events, EventsLostError, QueueOverflowError, WatchedFolder, limit_reached
 from procwatch.runtime.mounts import Mounts
 
 # <sys/inotify.h>. Reads and opens are left out: a build that reads its sources wakes nobody.
@@ -34,7 +34,9 @@ _SELF = _DELETE_SELF | _MOVE_SELF | _DONT_FOLLOW
 _MASKS = {
     "names": _MODIFY | _ATTRIB | _CLOSE_WRITE | _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE | _EXCL_UNLINK
     | _SELF | _ONLYDIR,
-    "itself": _SELF | _ONLYDIR | _MASK_ADD,  # the same folder may be watched under another path for its names
+    # The same folder may be watched under another path for its names.
+    "entries": _ATTRIB | _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE | _SELF | _ONLYDIR | _MASK_ADD,
+    "itself": _SELF | _ONLYDIR | _MASK_ADD,
     "file": _MODIFY | _ATTRIB | _CLOSE_WRITE | _SELF,
 }  # fmt: skip
 
@@ -72,6 +74,16 @@ class InotifyEngine:
         if self._drop(folders) and left:  # there is room again
             left = self._add(left)
         return frozenset(folder.real for folder in left) | self._changed_from_elsewhere(folders)
+
+    def add(self, folder: WatchedFolder) -> bool:
+        """Take a watch for it. Where no more are granted all are given back: `watch` begins with those that matter."""
+        if not self._open():
+            return False
+        code = self._take(folder)
+        if code in _LIMITS:
+            self._drop(frozenset())
+            raise EventsLostError(limit_reached(_LIMITS[code]))
+        return not code
 
     def wait(self, timeout_s: float | None) -> Events:
         """Block until something happened. What had vanished when it was to be watched comes first."""
@@ -120,8 +132,7 @@ class InotifyEngine:
             return waiting
         left: list[WatchedFolder] = []
         for index, folder in enumerate(waiting):
-            watch = self._libc.inotify_add_watch(self._inotify, os.fsencode(folder.real), _MASKS[folder.what])
-            code = ctypes.get_errno() if watch < 0 else 0
+            code = self._take(folder)
             if code in _LIMITS:
                 self._refused = limit_reached(_LIMITS[code])
                 return left + waiting[index:]
@@ -129,9 +140,15 @@ class InotifyEngine:
                 self._vanished(folder.real)
             elif code:
                 left.append(folder)
-            else:
-                self._put(folder, watch)
         return left
+
+    def _take(self, folder: WatchedFolder) -> int:
+        """One watch; what the system said if it did not grant it."""
+        watch = self._libc.inotify_add_watch(self._inotify, os.fsencode(folder.real), _MASKS[folder.what])
+        if watch < 0:
+            return ctypes.get_errno()
+        self._put(folder, watch)
+        return 0
 
     def _changed_from_elsewhere(self, folders: AbstractSet[WatchedFolder]) -> set[str]:
         """Those on file systems that others may write to: what they do there has no event here."""

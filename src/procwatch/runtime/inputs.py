@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-import struct
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 
@@ -18,22 +17,20 @@ from procwatch.core.model import Build, Project, Service, definition
 from procwatch.errors import printable
 from procwatch.frozen import frozen
 from procwatch.runtime.engines import Events, WatchedFolder
-from procwatch.runtime.fingerprints import Fingerprints, Reading, digest_of, signature_of
+from procwatch.runtime.fingerprints import Fingerprints, Reading
 from procwatch.runtime.ignores import IgnoreFiles
 from procwatch.runtime.patterns import literal_patterns, watch_patterns
 from procwatch.runtime.places import Base
 from procwatch.runtime.rules import Rules, UnitRules, unit_rules
 from procwatch.runtime.territory import Changes, Territory
-from procwatch.runtime.walk import Found, Walk, link_of, links_to, marks, sign, walk_start
-from procwatch.sums import blake2b
-
-# Of a path and a link, before both: so no two files weigh the same.
-_LENGTHS = struct.Struct("<II")
-_WEIGHT_BYTES = 32
-_WEIGHTS = 1 << (8 * _WEIGHT_BYTES)
+from procwatch.runtime.walk import Found, Walk, links_to, marks, sign, walk_start
+from procwatch.runtime.weights import WEIGHTS, difference, digest, weigh
 
 # A save concerns few files: one, and what an editor writes beside it. More are a burst, which is looked at as a whole.
 _FEW = 16
+
+# So long after watching has begun no unit is looked at once more for its first check: events tell what happens.
+_JUST_S = 1.0
 
 # To tell "only ignored files" from "nothing" ignored folders must be searched; after so many names we say "nothing".
 _MAX_SEARCHED = 20_000
@@ -153,13 +150,12 @@ class Inputs:
         """What has changed in these real folders and below: to be asked when they are newly watched."""
         return self._seen(self._territory.look_into(folders))
 
-    def find_folders(self) -> None:
-        """Find out which folders' events are needed, before anything else is known."""
-        self._territory.find_folders()
+    def learn(self, watch: Callable[[WatchedFolder], None] = lambda _: None) -> None:
+        """Look at all files for the first time: nothing of that is news.
 
-    def learn(self) -> None:
-        """Look at all files for the first time, once those folders are watched: nothing of that is news."""
-        self._territory.learn()
+        `watch` is given each folder whose events are needed, before it is looked into.
+        """
+        self._territory.learn(watch)
 
     def sweep(self) -> Seen:
         """What has changed anywhere since the last look; the first one learns what there is."""
@@ -227,21 +223,20 @@ class Inputs:
         unit = self._units[name]
         rules = _content_rules(unit)
         if rules not in walks:
-            self._ignores.refresh()
-            walks[rules] = self._walk(rules)
+            walks[rules] = self._look_for(unit, rules)
         found, epoch = walks[rules], self._ignores.epoch
         files = self._read(name, found)
         before = self._memories.get(name)
-        changed, touched = _difference(before.files, files) if before else (set[str](), False)
+        changed, touched = difference(before.files, files) if before else (set[str](), False)
         written, links = definition(self.project, unit.unit), _links(found)
         if before is not None and not changed and not (touched and _counts_writes(unit)):
             weight = before.weight
         else:
-            weight = _weight(unit, files)
-        digest = _digest(written, links, weight)
-        self._memories[name] = _Memory(files, written, links, weight, epoch, digest)
+            weight = weigh(files, counts_writes=_counts_writes(unit))
+        total = digest(written, links, weight)
+        self._memories[name] = _Memory(files, written, links, weight, epoch, total)
         self._fingerprints.forget(path for path in changed if path not in files)
-        return Checked(digest, tuple(sorted(changed)), touched)
+        return Checked(total, tuple(sorted(changed)), touched)
 
     def _check_news(self, name: str, news: set[str]) -> Checked | None:
         """Look only at the files that have had events, if they are known ones, a few, and one has another content.
@@ -258,14 +253,16 @@ class Inputs:
             return None
         now = self._read(name, Found(there))
         then = {path: before.files[path] for path in now}
-        changed, touched = _difference(then, now)
+        changed, touched = difference(then, now)
         if not changed:
             return None
-        weight = (before.weight - _weight(unit, then) + _weight(unit, now)) % _WEIGHTS
-        digest = _digest(before.definition, {}, weight)
+        counts_writes = _counts_writes(unit)
+        added = weigh(now, counts_writes=counts_writes) - weigh(then, counts_writes=counts_writes)
+        weight = (before.weight + added) % WEIGHTS
+        total = digest(before.definition, {}, weight)
         before.files.update(now)  # no copy: there may be 100,000
-        self._memories[name] = _Memory(before.files, before.definition, {}, weight, before.epoch, digest)
-        return Checked(digest, tuple(sorted(changed)), touched)
+        self._memories[name] = _Memory(before.files, before.definition, {}, weight, before.epoch, total)
+        return Checked(total, tuple(sorted(changed)), touched)
 
     def _can_be_quick(self, name: str) -> bool:
         """Whether events tell of all that a unit reads: what another build has just made may be told of too late."""
@@ -277,13 +274,21 @@ class Inputs:
             if (news := self._news.get(name)) is not None and len(news) <= _FEW:
                 news.add(path)
 
+    def _look_for(self, unit: UnitRules, rules: Sequence[Rules]) -> Found:
+        """What a unit reads; not once more when watching has just begun, unless something may have been built since."""
+        found = self._territory.known_to(rules, _JUST_S) if not unit.unit.build_needs else None
+        if found is None:
+            self._ignores.refresh()
+            found = self._walk(rules)
+        return found
+
     def _walk(self, rules: Sequence[Rules], limit: int = 0) -> Found:
         used = [one for one in rules if one.patterns]
         return Walk(self._place, used, limit=limit).run(walk_start(used)) if used else Found()
 
     def _read(self, name: str, found: Found) -> dict[str, Reading]:
         files: dict[str, Reading] = {}
-        for path in sorted(found.files):
+        for path in found.files:
             files[path], problem = self._fingerprints.read(path, found.files[path])
             if problem is not None:
                 self._unreadable[f'{name}: cannot read "{path}": {problem}'] = None
@@ -308,7 +313,7 @@ class Inputs:
 
     def _idle_patterns(self, name: str, rules: Rules) -> list[str]:
         """What to say of each pattern that no file of the unit matches."""
-        found = self._walk([rules])
+        found = self._territory.known_to([rules]) or self._walk([rules])
         idle = dict.fromkeys(pattern.source for pattern in rules.patterns if not pattern.negated)
         for source in list(idle):
             if any(_matches(rules, source, path) for path in found.files):
@@ -317,7 +322,7 @@ class Inputs:
         texts = [
             f'{name}: cannot look into "{path}": {why}'
             for path, why in sorted(found.denied.items())
-            if path not in self._told
+            if path not in self._told and rules.enters(path)
         ]
         if taken_back and len(taken_back) == len(rules.patterns):
             texts.append(f'{name}: watch takes in nothing that "{taken_back[0]}" could take back')
@@ -358,50 +363,3 @@ def _links(found: Found) -> dict[str, str]:
     """The links that the ways to the files go over, and where they point."""
     crossed = {link for path in found.files for link in links_to(found, path)} if found.links else ()
     return {link: found.links[link] for link in sorted(crossed)}
-
-
-def _difference(before: Mapping[str, Reading], after: Mapping[str, Reading]) -> tuple[set[str], bool]:
-    """The paths whose content is another than before, and whether anything was written."""
-    changed, touched = set[str](), False
-    for path, new in after.items():
-        old = before.get(path)
-        if old is new:
-            continue
-        if old is None or _essence(old) != _essence(new):
-            changed.add(path)
-        touched = touched or old is None or signature_of(old) != signature_of(new)
-    gone = [path for path in before if path not in after]
-    return changed.union(gone), touched or bool(gone)
-
-
-def _digest(written: str, links: Mapping[str, str], weight: int) -> str:
-    total = blake2b(digest_size=16)
-    _feed(total, written)
-    for link, text in links.items():
-        _feed(total, link, text)
-    _feed(total, weight.to_bytes(_WEIGHT_BYTES, "big"))
-    return total.hexdigest()
-
-
-def _weight(unit: UnitRules, files: Mapping[str, Reading]) -> int:
-    """Of all files together: added up, so that it is known at once when one of them is another."""
-    weight, counts_writes = 0, _counts_writes(unit)
-    for path, reading in files.items():
-        signature = signature_of(reading)
-        name, target = path.encode("utf-8", "surrogateescape"), link_of(signature)
-        piece = _LENGTHS.pack(len(name), len(target)) + name + target + digest_of(reading)
-        if counts_writes:
-            seen = marks(signature)
-            piece += repr((seen.mtime_ns, seen.size, seen.inode)).encode()
-        weight += int.from_bytes(blake2b(piece, digest_size=_WEIGHT_BYTES).digest(), "big")
-    return weight % _WEIGHTS
-
-
-def _essence(reading: Reading) -> tuple[bytes, bytes]:
-    return digest_of(reading), link_of(signature_of(reading))
-
-
-def _feed(total: blake2b, *parts: str | bytes) -> None:
-    """Add parts so that no two lists of parts give the same sum: each with its length before it."""
-    data = [part.encode("utf-8", "surrogateescape") if isinstance(part, str) else part for part in parts]
-    total.update(b"".join([piece for part in data for piece in (len(part).to_bytes(8, "big"), part)]))

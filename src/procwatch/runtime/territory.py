@@ -7,24 +7,43 @@ Rule 3: all methods may be called from any thread.
 
 from __future__ import annotations
 
+import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from threading import RLock
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from procwatch.frozen import field, record
 from procwatch.runtime.engines import Events, WatchedFolder
 from procwatch.runtime.fingerprints import read_content
 from procwatch.runtime.ignores import RULE_FILES, IgnoreFiles
-from procwatch.runtime.places import Base, is_within, parent_of, within
+from procwatch.runtime.places import Base, is_ancestor, is_within, parent_of, within
 from procwatch.runtime.rules import Rules
-from procwatch.runtime.walk import COARSE_CLOCK_NS, Found, Signature, Walk, changed_ns, identify, marks, walk_start
+from procwatch.runtime.walk import (
+    COARSE_CLOCK_NS,
+    Alias,
+    Folder,
+    Found,
+    Signature,
+    Walk,
+    changed_ns,
+    identify,
+    marks,
+    walk_start,
+)
 
 # Files up to this size are read on an event to tell a second write from a late event of the first: 0.1 ms.
 _MAX_PEEKED = 65_536
+
+
+class _Learned(NamedTuple):
+    """When everything was looked at for the first time, and by which state of the ignore files."""
+
+    at_s: float
+    epoch: int
 
 
 @record
@@ -63,9 +82,10 @@ class Territory:
         self._targets: dict[str, set[str]] = {}
         # Folders above all of these: if one is moved or deleted, everything is looked at.
         self._above: frozenset[str] = frozenset()
-        self._listed: dict[tuple[int, int], str] = {}
+        self._listed: dict[tuple[int, int], list[tuple[str, Folder]]] = {}
         self._watched: frozenset[WatchedFolder] = frozenset()
         self._top: str | None = None  # it has not looked yet
+        self._learned: _Learned | None = None
         self._before: Territory | None = None
 
     def follow(self, before: Territory) -> None:
@@ -82,24 +102,34 @@ class Territory:
         with self._lock:
             return self._watched
 
+    def known_to(self, rules: Sequence[Rules], within_s: float = math.inf) -> Found | None:
+        """What a walk over these rules would find, from what is known; `learn` must not have been longer ago than that.
+
+        Not where links could lead to a file in several ways: which of them counts, each walk decides for its rules.
+        """
+        with self._lock:
+            found, learned = self._found, self._learned
+            if learned is None or learned.epoch != self._ignores.epoch or found.links or found.aliases:
+                return None
+            if time.monotonic() > learned.at_s + within_s:
+                return None
+            return Found(_read_by(rules, found.files), denied=dict(found.denied))
+
     def known_below(self, folder: str) -> tuple[str, ...]:
         """The files that were last seen in `folder` and below it."""
         with self._lock:
             return tuple(path for path in self._found.files if is_within(path, folder))
 
-    def find_folders(self) -> None:
-        """Find out what is to be watched, and nothing of the files: in a quarter of the time."""
-        with self._lock:
-            self._found = self._walk_all(only_folders=True)
-            self._index(Changes())
-
-    def learn(self) -> None:
-        """Look at everything for the first time: what there is."""
+    def learn(self, watch: Callable[[WatchedFolder], None] = lambda _: None) -> None:
+        """Look at everything for the first time: what there is. `watch` gets each folder before it is looked into."""
         with self._lock:
             began_ns = time.time_ns()
-            self._found = self._walk_all()
+            self._found = self._walk_all(
+                lambda folder: watch(WatchedFolder(folder.real, folder.identity, 0, _what(leads_on=folder.leads_on)))
+            )
             self._unsettled = {path: None for path, one in self._found.files.items() if _is_fresh(one, began_ns)}
             self._index(Changes())
+            self._learned = _Learned(time.monotonic(), self._ignores.epoch)
 
     def sweep(self) -> Changes:
         """Look at everything."""
@@ -114,10 +144,10 @@ class Territory:
             self._index(changes)
             return changes
 
-    def _walk_all(self, *, only_folders: bool = False) -> Found:
+    def _walk_all(self, before: Callable[[Folder], None] = lambda _: None) -> Found:
         self._ignores.refresh()
         self._top = self._start()
-        return Walk(self._place, self._rules, only_folders=only_folders).run(self._top) if self._rules else Found()
+        return Walk(self._place, self._rules, before=before).run(self._top) if self._rules else Found()
 
     def _inherit(self, before: Territory, found: Found) -> None:
         """Know what that one knew. What only the rules of this one take in is no news."""
@@ -192,12 +222,12 @@ class Territory:
             self._ignores.refresh(self._place.absolute(path) for path in tops)
         exact = {path for path in asked if not is_below(path)}
 
-        def elsewhere(identity: tuple[int, int]) -> str | None:
-            path = self._listed.get(identity)
-            return None if path is None or is_below(path) else path
+        def elsewhere(identity: tuple[int, int]) -> list[tuple[str, Folder]]:
+            return [known for known in self._listed.get(identity, ()) if not is_below(known[0])]
 
         began_ns = time.time_ns()
-        fresh = Walk(self._place, self._rules, elsewhere=elsewhere).run(*sorted(tops | exact))
+        walk = Walk(self._place, self._rules, elsewhere=elsewhere, left_out=self._left_out_above)
+        fresh = walk.run(*sorted(tops | exact))
         drop = is_below if tops else None
         self._compare(_taken_out(found.files, drop, exact), fresh.files, changes, began_ns, asked)
         found.files.update(fresh.files)
@@ -209,9 +239,24 @@ class Territory:
         if tops or is_other:
             self._index(changes)
             # What was not listed because it had been elsewhere, where it is no more.
-            orphans = {path: False for path, identity in found.aliases.items() if identity not in self._listed}
+            orphans = {path: False for path, alias in found.aliases.items() if self._is_orphan(path, alias)}
             if orphans:
                 self._look_at(orphans, changes)
+
+    def _left_out_above(self, path: str) -> set[Rules]:
+        """The rules for which a folder that the path is in was left out."""
+        found: set[Rules] = set()
+        aliases = self._found.aliases
+        while aliases and path and not is_ancestor(path):
+            path = parent_of(path)
+            if path in aliases:
+                found.update(aliases[path].rules)
+        return found
+
+    def _is_orphan(self, path: str, alias: Alias) -> bool:
+        """Whether one of the rules for which it was left out finds it nowhere else any more."""
+        places = [folder for one, folder in self._listed.get(alias.identity, ()) if one != path]
+        return any(all(rules not in folder.listing for folder in places) for rules in alias.rules)
 
     def _compare(
         self,
@@ -268,10 +313,18 @@ class Territory:
     def _index(self, changes: Changes) -> None:
         """Work out from what was found what is to be watched, and what events there concern."""
         found = self._found
-        self._listed = {folder.identity: path for path, folder in found.folders.items() if folder.names is None}
+        self._listed = {}
+        for path, folder in found.folders.items():
+            if folder.listing:
+                self._listed.setdefault(folder.identity, []).append((path, folder))
         self._spots, identities = self._find_spots()
+        leading = {folder.real for folder in found.folders.values() if folder.leads_on}
+        # Of one real folder as much is to be told as is needed under any of its names, or for links that lead there.
+        leading = {real for real in leading if len(self._spots[real]) == 1}
+        leading -= {place.rpartition("/")[0] or "/" for place in self._targets}
         wanted = {
-            WatchedFolder(real, identity, self._generations.get(real, 0)) for real, identity in identities.items()
+            WatchedFolder(real, identity, self._generations.get(real, 0), _what(leads_on=real in leading))
+            for real, identity in identities.items()
         }
         for real, identity, paths in self._files_of_several_names():
             self._targets.setdefault(real, set()).update(paths)
@@ -322,6 +375,10 @@ class Territory:
         return f"{folder.real}/{name}" if folder else os.path.realpath(self._place.absolute(path))
 
 
+def _what(*, leads_on: bool) -> Literal["names", "entries"]:
+    return "entries" if leads_on else "names"
+
+
 def _above(folders: Iterable[str]) -> frozenset[str]:
     """All folders above these that are not among them; the root of all cannot go."""
     above: set[str] = set()
@@ -350,6 +407,21 @@ def _by_path(one: Found, other: Found) -> Iterator[tuple[dict[str, Any], dict[st
     """What two walks found besides files."""
     for name in ("folders", "links", "ways", "aliases", "shared", "denied"):
         yield getattr(one, name), getattr(other, name)
+
+
+def _read_by(rules: Sequence[Rules], files: Mapping[str, Signature]) -> dict[str, Signature]:
+    """Those files that one of the rules takes in."""
+    taken: dict[str, Signature] = {}
+    folder, tests = None, list[Callable[[str], object]]()
+    for path, one in files.items():
+        head, _, name = path.rpartition("/")
+        if head != folder:  # those of a folder follow one another
+            folder, tests = head, [each.reads_in(head) for each in rules if each.enters(head)]
+        for test in tests:
+            if test(name):
+                taken[path] = one
+                break
+    return taken
 
 
 def _is_fresh(signature: Signature, looked_ns: int) -> bool:

@@ -1,8 +1,9 @@
 """Find the files that rules take in, and the folders whose events tell of them.
 
 Rule 1: only folders in which something can count are entered, and listed only where any name may count.
-Rule 2: symbolic links are followed, each real folder once, real ones before links; what a pattern spells out is
-followed under its own name too. A link to a folder that the project is in is followed only if a pattern spells it out.
+Rule 2: symbolic links are followed, of each unit each real folder once, real ones before links; what a pattern spells
+out is followed under its own name too. A link to a folder that the project is in is followed only if a pattern spells
+it out.
 Rule 3: what vanishes or cannot be read on the way is no error: it is not there, or is told of in `denied`.
 """
 
@@ -13,11 +14,10 @@ import os
 import stat
 import struct
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import NamedTuple, NewType
 
 from procwatch.frozen import field, frozen, record
-from procwatch.runtime.ignores import nothing
 from procwatch.runtime.places import Base, count_ups, parent_of
 from procwatch.runtime.rules import Rules
 
@@ -75,11 +75,23 @@ def changed_ns(signature: Signature) -> int:
 
 @frozen
 class Folder:
-    """A folder that was entered: its real path and identity, and which names in it count (None: any)."""
+    """A folder that was entered: its real path and identity, which names in it count (None: any), and for which rules.
+
+    `listing`: those for which any name may count. `leads_on`: no file in it counts, only other folders do.
+    """
 
     real: str
     identity: _Id
     names: frozenset[str] | None
+    listing: tuple[Rules, ...]
+    leads_on: bool = False
+
+
+class Alias(NamedTuple):
+    """A folder that was not listed for these rules, which find it under another path."""
+
+    identity: _Id
+    rules: tuple[Rules, ...]
 
 
 @record
@@ -87,15 +99,15 @@ class Found:
     """What a walk found, all by its path. `links`: each link that was followed to a folder, with its text.
 
     `ways`: of each link that counts or could, the real places that decide where it leads: events there are its own.
-    `aliases`: folders that were not listed, as they have been under another path. `shared`: files with several names.
-    `denied`: folders that cannot be listed, and why. `seen`: how many names were looked at.
+    `shared`: files with several names. `denied`: folders that cannot be listed, and why. `seen`: how many names were
+    looked at.
     """
 
     files: dict[str, Signature] = field(default_factory=dict)
     folders: dict[str, Folder] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
     ways: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    aliases: dict[str, _Id] = field(default_factory=dict)
+    aliases: dict[str, Alias] = field(default_factory=dict)
     shared: dict[str, _Id] = field(default_factory=dict)
     denied: dict[str, str] = field(default_factory=dict)
     seen: int = 0
@@ -159,9 +171,10 @@ def way_of(link: str) -> tuple[str, ...]:
 
 
 class Walk:
-    """One walk over what `rules` take in; `elsewhere`: where a folder is listed already, outside of what is walked now.
+    """One walk over what `rules` take in; `elsewhere`: where a folder is known already, outside of what is walked now.
 
-    `only_folders`: files are not looked at, which takes a quarter of the time.
+    `before`: is told of each folder before it is looked into. `left_out`: for which rules a place where the walk begins
+    does not count, as they find the same elsewhere.
     """
 
     def __init__(
@@ -169,33 +182,37 @@ class Walk:
         place: Base,
         rules: Sequence[Rules],
         *,
-        elsewhere: Callable[[_Id], str | None] = lambda _: None,
+        elsewhere: Callable[[_Id], Iterable[tuple[str, Folder]]] = lambda _: (),
+        left_out: Callable[[str], Container[Rules]] = lambda _: (),
+        before: Callable[[Folder], None] = lambda _: None,
         limit: int = 0,
-        only_folders: bool = False,
     ) -> None:
         self.found = Found()
         self._place = place
         self._rules = rules
         self._elsewhere = elsewhere
-        self._listed: set[_Id] = set()
+        self._left_out = left_out
+        self._listed: dict[_Id, list[Folder]] = {}
+        self._before = before
         self._limit = limit
-        self._only_folders = only_folders
-        self._todo: list[str] = []
-        self._later: deque[str] = deque()
+        # Folders, and links to such, with the rules that count above them.
+        self._todo: list[tuple[str, Sequence[Rules]]] = []
+        self._later: deque[tuple[str, Sequence[Rules]]] = deque()
 
     def run(self, *starts: str) -> Found:
         """Take in these files and folders, and walk everything below."""
         for start in starts:
-            self._take_name(start, self._rules)
+            left_out = self._left_out(start)
+            self._take_name(start, [rules for rules in self._rules if rules not in left_out])
         while self._todo or self._later:
             if self._limit and self.found.seen > self._limit:
                 break
             is_link = not self._todo
-            self._enter(self._later.popleft() if is_link else self._todo.pop(), is_link=is_link)
+            self._enter(*(self._later.popleft() if is_link else self._todo.pop()), is_link=is_link)
         return self.found
 
-    def _enter(self, path: str, *, is_link: bool) -> None:
-        active = [rules for rules in self._rules if rules.enters(path)]
+    def _enter(self, path: str, above: Sequence[Rules], *, is_link: bool) -> None:
+        active = [rules for rules in above if rules.enters(path)]
         absolute = self._place.absolute(path)
         try:
             status = os.stat(absolute)  # noqa: PTH116
@@ -207,37 +224,58 @@ class Walk:
         if not active or not stat.S_ISDIR(status.st_mode):
             return
         identity = (status.st_dev, status.st_ino)
-        names = _union(rules.names(path) for rules in active)
         parent = None if is_link else self.found.folders.get(parent_of(path))
         real = (
             f"{parent.real}/{absolute.rpartition('/')[2]}".replace("//", "/") if parent else os.path.realpath(absolute)
         )
-        if names is None:
-            if not self._is_to_be_listed(path, real, identity, active, is_link=is_link):
-                return
-            self._listed.add(identity)
-        self.found.folders[path] = Folder(real, identity, names)
+        used = self._not_elsewhere(path, real, identity, active, is_link=is_link)
+        if not used:
+            return
+        folder = self.found.folders[path] = self._folder(path, real, identity, used)
+        if folder.listing:
+            self._listed.setdefault(identity, []).append(folder)
+        self._before(folder)
         if is_link:
             self.found.links[path] = os.readlink(absolute)  # noqa: PTH115
-        if names is None:
-            self._list(path, absolute, active)
+        if folder.names is None:
+            self._list(path, absolute, used)
         else:
-            for name in sorted(names):
-                self._take_name(self._place.join(path, name), active)
+            others = len(self._todo)
+            for name in sorted(folder.names):
+                self._take_name(self._place.join(path, name), used)
+            self._todo[others:] = reversed(self._todo[others:])  # the first one first, as in a listing
 
-    def _is_to_be_listed(self, path: str, real: str, identity: _Id, active: Sequence[Rules], *, is_link: bool) -> bool:
-        """Whether this is the place of that folder, or a pattern says so."""
-        if any(rules.spells_out(path, is_link=is_link) for rules in active):
-            return True
-        if is_link and self._place.folder.startswith(real if real == "/" else f"{real}/"):
-            self.found.denied[path] = "it leads to a folder that the project is in"
-            return False
+    def _folder(self, path: str, real: str, identity: _Id, used: Sequence[Rules]) -> Folder:
+        wanted = [rules.names(path) for rules in used]
+        names = _union(wanted)
+        listing = tuple(rules for rules, own in zip(used, wanted, strict=True) if own is None)
+        paths = [self._place.join(path, name) for name in names or ()]
+        leads_on = names is not None and not any(rules.reads(each) for rules in used for each in paths)
+        return Folder(real, identity, names, listing, leads_on)
+
+    def _not_elsewhere(
+        self, path: str, real: str, identity: _Id, active: Sequence[Rules], *, is_link: bool
+    ) -> Sequence[Rules]:
+        """Those rules for which this is the place of that folder, or that say so."""
         # One that was moved here is known by a place that it has left.
-        known = self._elsewhere(identity)
-        if identity in self._listed or (known is not None and identify(self._place.absolute(known)) == identity):
-            self.found.aliases[path] = identity
-            return False
-        return True
+        known = [folder for one, folder in self._elsewhere(identity) if identify(self._place.absolute(one)) == identity]
+        known += self._listed.get(identity, ())
+        leads_up = is_link and self._place.folder.startswith(real if real == "/" else f"{real}/")
+        if not known and not leads_up:
+            return active
+        used = [
+            rules
+            for rules in active
+            if rules.names(path) is not None
+            or rules.spells_out(path, is_link=is_link)
+            or not (leads_up or any(rules in folder.listing for folder in known))
+        ]
+        if leads_up:
+            if not used:
+                self.found.denied[path] = "it leads to a folder that the project is in"
+        elif len(used) < len(active):
+            self.found.aliases[path] = Alias(identity, tuple(rules for rules in active if rules not in used))
+        return used
 
     def _list(self, path: str, absolute: str, active: Sequence[Rules]) -> None:
         try:
@@ -257,9 +295,10 @@ class Walk:
         reads = self._reads_in(path, active)
         for entry in listing:
             name = entry.name
-            if entry.is_symlink():
+            is_file = entry.is_file(follow_symlinks=False)  # most are: asked first
+            if not is_file and entry.is_symlink():
                 links.append(name)
-            elif entry.is_dir(follow_symlinks=False):
+            elif not is_file and entry.is_dir(follow_symlinks=False):
                 folders.append(name)
             elif reads(name):
                 try:
@@ -271,12 +310,10 @@ class Walk:
                     self._note_shared(prefix + name, status)
         for name in sorted(links):
             self._take_link(self._place.join(path, name), active)
-        self._todo += [self._place.join(path, name) for name in sorted(folders, reverse=True)]
+        self._todo += [(self._place.join(path, name), active) for name in sorted(folders, reverse=True)]
 
     def _reads_in(self, folder: str, active: Sequence[Rules]) -> Callable[[str], object]:
         """Whether any of the rules takes in a file, by its name in `folder`."""
-        if self._only_folders:
-            return nothing
         tests = [rules.reads_in(folder) for rules in active]
         return tests[0] if len(tests) == 1 else lambda name: any([test(name) for test in tests])  # noqa: C419 - faster
 
@@ -289,7 +326,7 @@ class Walk:
         if stat.S_ISLNK(status.st_mode):
             self._take_link(path, active)
         elif stat.S_ISDIR(status.st_mode):
-            self._todo.append(path)
+            self._todo.append((path, active))
         elif any(rules.reads(path) for rules in active):
             self._take_file(path, status)
 
@@ -316,7 +353,7 @@ class Walk:
         except OSError:  # it leads to nothing, or in circles: the link itself is all there is
             status = own
         if stat.S_ISDIR(status.st_mode):
-            self._later.append(path)
+            self._later.append((path, active))
         elif is_read:
             self._take_file(path, status, text)
         elif status is not own:  # a file that does not count

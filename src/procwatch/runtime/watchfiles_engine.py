@@ -59,6 +59,11 @@ class WatchfilesEngine:
         self._names = {each[0]: each for each in names.values() if len(each) > 1}
         return frozenset(one for each in names.values() if each[0] not in granted for one in each)
 
+    def add(self, folder: WatchedFolder) -> bool:
+        """Nothing can be added: each set of watches is made as a whole."""
+        del folder
+        return False
+
     def wait(self, timeout_s: float | None) -> Events:
         """Block until something happened. What came while `watch` was at work comes first."""
         if self._lost is not None:
