@@ -1,4 +1,4 @@
-"""Composition root of `procwatch start`: build the parts, join them, run until stopped."""
+"""Composition root of `procwatch start`, and of a `build` without it: build the parts, join them, run until stopped."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def run(request: Request, known: Declared, options: Options) -> int:
 
 @frozen
 class _Start:
-    """What a run begins with."""
+    """What a run begins with. `builds` are to be run once, and that is all (full names)."""
 
     request: Request
     known: Declared
@@ -85,6 +85,7 @@ class _Start:
     # What takes part from the beginning, and what counts as there though procwatch does not start it (full names).
     chosen: frozenset[str]
     excepted: frozenset[str]
+    builds: tuple[str, ...]
 
     @property
     def project(self) -> Project:
@@ -100,10 +101,11 @@ class _Start:
 async def _run(request: Request, known: Declared, options: Options) -> int:
     # An unknown name is told before anything is done.
     excepted = names.excepted(known.project, options.excepted)
-    chosen = taking_part(known.project, names.to_start(known.project, options.names, excepted), excepted)
-    start = _Start(request, known, options, Notifier(os.environ, front_pid()), chosen, excepted)
+    builds = names.builds(known.project, options.once.names) if options.once else ()
+    chosen = taking_part(known.project, builds or names.to_start(known.project, options.names, excepted), excepted)
+    start = _Start(request, known, options, Notifier(os.environ, front_pid()), chosen, excepted, builds)
     loop = asyncio.get_running_loop()
-    look = Look(options.as_json, options.verbosity, options.clear, options.detach)
+    look = Look(options.as_json, options.verbosity, options.clear, options.detach, answers=bool(builds))
     folder = Path(known.project.folder)
     console = Console(known.project, look, os.environ, loop, folder / FOLDER / "logs")
     store = Store(folder, console.report)
@@ -142,8 +144,9 @@ async def _supervise(start: _Start, store: Store, console: Console, server: Serv
     releases = ReleaseStore(Path(start.project.folder), store.folder, console.report)
     surroundings = Surroundings(start.project, dict(os.environ), assigner, console.color, releases)
     before = releases.complete(store.remembered(), start.project)
-    ran, watching = store.remembered_services(), start.is_watched
-    state = initial(start.project, start.chosen, before, ran, watching=watching, excepted=start.excepted)
+    # Whoever has asked for builds ends it: see `Once`.
+    ran, goes_on = store.remembered_services(), start.is_watched or bool(start.builds)
+    state = initial(start.project, start.chosen, before, ran, watching=goes_on, excepted=start.excepted)
     terminals = Terminals(lambda: Size(*console.room()))
     fronts = Fronts(Sockets(Path(start.project.folder)), partial(_open_proxies, forest, console.report))
     parts = Parts(surroundings, inputs, forest, store, releases, chronicle, terminals, fronts)
@@ -153,19 +156,18 @@ async def _supervise(start: _Start, store: Store, console: Console, server: Serv
     configuration = Configuration(asked, start.known, parts, engine, console.use)
     commands = Commands(engine, chronicle, terminals, server.ended, console.rings)
     commands.take_in, commands.reload = configuration.take_in, configuration.reload
-    server.serve(commands.handle)
+    commands.reload_soon = configuration.reload_soon
     _on_failures(engine)
     _on_signals(signals, engine, forest, terminals)
-    if start.notifier.is_wanted:
-        start.notifier.begin()
-        engine.watch_plans(start.notifier.planned)
     keys = Keys(_keys(engine, console), signals)
-    keys.open()
     own_folder = OwnFolder(store, partial(_on_restored, server, store, journal, releases, engine), console.report)
-    if start.options.detach:
-        console.leave_caller(f"runs in the background (process {front_pid()}); `procwatch stop` ends it")
-        detach.let_go(str(store.folder / "logs" / f"{OWN_LOG}.log"))
-    watch = asyncio.create_task(_watch(start, configuration, inputs, engine, console, own_folder))
+    if start.options.once:
+        _build_once(start, engine, commands, server, console)
+    else:
+        server.serve(commands.handle)
+        _tell_systemd(start.notifier, engine)
+        keys.open()
+    watch = asyncio.create_task(_watch(start, configuration, parts, engine, console, own_folder))
     try:
         return await engine.run()
     finally:
@@ -180,15 +182,19 @@ async def _supervise(start: _Start, store: Store, console: Console, server: Serv
 async def _watch(
     start: _Start,
     configuration: Configuration,
-    inputs: Inputs,
+    parts: Parts,
     engine: Engine,
     console: Console,
     own_folder: OwnFolder,
 ) -> None:
-    """Arm first, then begin: what is edited from here on is not lost."""
+    """Listen and arm first, then begin: from here on nobody is refused, and what is edited is not lost."""
+    inputs = parts.inputs
     try:
+        listen = _listen(start, parts.fronts, engine, console)
         if start.is_watched:
-            await configuration.arm(console.report)
+            await asyncio.gather(configuration.arm(console.report), listen)
+        else:
+            await listen
         asyncio.get_running_loop().call_later(_NO_GARBAGE_S, _search_for_garbage)
         engine.tell(msg.Begun())
         await configuration.keep()
@@ -200,6 +206,29 @@ async def _watch(
         engine.tell(msg.StopAsked(1))
     finally:
         await configuration.close()
+
+
+async def _listen(start: _Start, fronts: Fronts, engine: Engine, console: Console) -> None:
+    """Have clients of all services wait instead of being refused; whoever waits for a detached start may come now."""
+    await fronts.expect(service for name, service in start.project.services.items() if name in start.chosen)
+    if start.options.detach and engine.state.exit_code is None:
+        console.leave_caller(f"runs in the background (process {front_pid()}); `procwatch stop` ends it")
+        detach.let_go(str(Path(start.project.folder) / FOLDER / "logs" / f"{OWN_LOG}.log"))
+
+
+def _build_once(start: _Start, engine: Engine, commands: Commands, server: Server, console: Console) -> None:
+    from procwatch.runtime.once import Once  # noqa: PLC0415 - few need it
+
+    assert start.options.once is not None
+    once = Once(commands, engine.tell, start.builds, start.options.once.timeout_s)
+    server.serve(once.handle)
+    engine.spawn(once.run(console.answer, console.report))
+
+
+def _tell_systemd(notifier: Notifier, engine: Engine) -> None:
+    if notifier.is_wanted:
+        notifier.begin()
+        engine.watch_plans(notifier.planned)
 
 
 async def _warn(start: _Start, inputs: Inputs, console: Console) -> None:

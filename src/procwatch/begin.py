@@ -1,4 +1,4 @@
-"""Begin `start`: what comes before the supervisor is imported.
+"""Begin `start`, or a `build` without a supervisor: what comes before the supervisor is imported.
 
 Rule 1: nothing is imported here that a start can do without until its first service runs.
 """

@@ -53,8 +53,13 @@ def _names(offered: _Offer, *, needed: bool) -> Callable[[_Command], _Command]:
 def _ask(command: str, names: tuple[str, ...], **options: Any) -> int:
     from procwatch.remote import ask
 
+    return ask(Ask(command, names, _file(), **options))
+
+
+def _file() -> Path | None:
+    """What -f says."""
     file: Path | None = click.get_current_context().find_root().obj
-    return ask(Ask(command, names, file, **options))
+    return file
 
 
 @click.command(short_help="Stop services, or everything.")
@@ -106,12 +111,17 @@ def build(names: tuple[str, ...], **options: Any) -> int:
 
     What a build needs is built first where it has failed; services move as after any success.
 
+    Where no procwatch runs, this one runs them, after what they need as at a start: builds, and services, which are
+    stopped at the end. Nothing else of the project is touched, nothing is watched, and Ctrl-C stops it in order.
+
     \b
     Examples:
       procwatch build api
       procwatch build seed       one with `manual = true`
     """
-    return _ask("build", names, **options)
+    from procwatch.build import build as have_built
+
+    return have_built(Ask("build", names, _file(), **options))
 
 
 @click.command(short_help="Go back to earlier releases.")
@@ -197,6 +207,7 @@ def resume(names: tuple[str, ...], **options: Any) -> int:
 
 @click.command(name="reload", short_help="Read the configuration again.")
 @_json
+@_no_wait
 def reload_(**options: Any) -> int:
     """Read watch.toml and what belongs to it again, and apply what differs; print that.
 
@@ -243,7 +254,7 @@ def attach(name: str, keys: str) -> int:
     from procwatch.remote import open_connection
 
     end = Keys(keys)
-    with open_connection(click.get_current_context().find_root().obj) as client:
+    with open_connection(_file()) as client:
         return stay(client, name, end)
 
 

@@ -49,9 +49,13 @@ def _command() -> int:
 
         return start(options)
     if what := plain_ask(arguments):
-        from procwatch.remote import ask  # noqa: PLC0415 - other commands do not need it
-
         _keep_imported()
+        if what.command == "build":
+            from procwatch.build import build  # noqa: PLC0415 - as above
+
+            return build(what)
+        from procwatch.remote import ask  # noqa: PLC0415 - as above
+
         return ask(what)
     if look := plain_logs(arguments):
         from procwatch.show_logs import show  # noqa: PLC0415 - other commands do not need it

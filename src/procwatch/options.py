@@ -13,22 +13,6 @@ from procwatch.frozen import frozen
 
 
 @frozen
-class Options:
-    """What the command line asks of a start: `file` is -f, `env_files` -e, `concurrency` -c, `excepted` --except."""
-
-    names: tuple[str, ...] = ()
-    file: Path | None = None
-    env_files: tuple[str, ...] = ()
-    concurrency: str | None = None
-    watch: bool = True
-    clear: bool = False
-    as_json: bool = False
-    verbosity: int = 0
-    detach: bool = False
-    excepted: tuple[str, ...] = ()
-
-
-@frozen
 class Ask:
     """What a command asks a running supervisor: `file` is -f, `count` -n, `to` --to.
 
@@ -43,6 +27,26 @@ class Ask:
     timeout_s: float | None = None
     count: int | None = None
     to: int | None = None
+
+
+@frozen
+class Options:
+    """What the command line asks of a start: `file` is -f, `env_files` -e, `concurrency` -c, `excepted` --except.
+
+    `once`: what `build` asks for where no supervisor runs; that is done, and procwatch ends.
+    """
+
+    names: tuple[str, ...] = ()
+    file: Path | None = None
+    env_files: tuple[str, ...] = ()
+    concurrency: str | None = None
+    watch: bool = True
+    clear: bool = False
+    as_json: bool = False
+    verbosity: int = 0
+    detach: bool = False
+    excepted: tuple[str, ...] = ()
+    once: Ask | None = None
 
 
 @frozen
@@ -120,7 +124,7 @@ _JSON_NO_WAIT = frozenset({"--json", "--no-wait"})
 # The flags of each command that asks a running supervisor; which of them need names, and which take none.
 _ASKS = {
     "status": _JSON, "why": _JSON, "stop": _JSON_NO_WAIT, "restart": _JSON_NO_WAIT, "build": _JSON_NO_WAIT,
-    "rollback": _JSON_NO_WAIT, "wait": _JSON, "pause": _JSON, "resume": _JSON, "reload": _JSON,
+    "rollback": _JSON_NO_WAIT, "wait": _JSON, "pause": _JSON, "resume": _JSON, "reload": _JSON_NO_WAIT,
 }  # fmt: skip
 _NEED_NAMES = frozenset({"why", "restart", "build", "rollback", "wait"})
 _TAKE_NO_NAMES = frozenset({"reload"})

@@ -214,8 +214,8 @@ def _events(client: Client, what: Ask) -> int:
 
 
 def _reload(client: Client, what: Ask) -> int:
-    answer = client.call("reload", {}, None)
-    print(json.dumps(answer) if what.as_json else printable(answer["changed"]))
+    answer = client.call("reload", {"wait": what.wait}, None)
+    print(json.dumps(answer) if what.as_json else printable(answer.get("changed", "asked for")))
     return ExitCode.DONE
 
 

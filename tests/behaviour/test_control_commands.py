@@ -214,6 +214,50 @@ def test_json_is_for_programs(project: Path, start: Start) -> None:
     }
 
 
+def test_each_command_that_waits_need_not(project: Path, start: Start) -> None:
+    """What is asked for is held back until the file `go` is there: a call that waited would never return."""
+    hold = "until test -e go; do sleep 0.02; done"
+    toml = f"""
+        [build.app]
+        run = "{hold}; cp src made"
+        watch = ["src"]
+        outputs = ["made"]
+        [service.web]
+        run = "exec sleep 1000"
+        needs = ["build.app"]
+        hooks = {{ pre_stop = "{hold}" }}
+        [service.db]
+        run = "exec sleep 1000"
+        """
+    write(project / "watch.toml", toml)
+    write(project / "src", "1")
+    go = write(project / "go", "")
+    live = start("--no-watch", "-v")
+    live.wait("service_ready", "service.web")
+    asked = [
+        (("build", "app"), "build.app", "build_succeeded"), (("restart", "web"), "service.web", "service_ready"),
+        (("rollback", "web"), "service.web", "service_ready"), (("stop", "web"), "service.web", "service_stopped"),
+    ]  # fmt: skip
+    write(project / "src", "2")
+    for words, name, event in asked:
+        go.unlink()
+        mark = live.mark()
+        assert Done(project, *words, "--no-wait") == (0, f"{name}: asked for\n", "")
+        assert not live.seen(event, name, after=mark)
+        write(go, "")
+        live.wait(event, name, after=mark)
+        if words[0] == "build":
+            live.wait("service_ready", "service.web", after=mark)
+    write(project / "watch.toml", toml.replace("sleep 1000", "sleep 1001"))
+    assert Done(project, "reload", "--no-wait") == (0, "asked for\n", "")
+    live.wait("config_reloaded")
+    write(project / "watch.toml", "[")
+    assert Done(project, "reload", "--no-wait", "--json") == (0, "{}\n", "")
+    live.wait("config_rejected")
+    assert Done(project, "stop", "--no-wait") == (0, "", "")
+    assert live.ended() == 0
+
+
 def test_names_are_checked_and_suggested(project: Path, start: Start) -> None:
     ready(project, start)
     for command in ("restart", "stop", "wait", "why", "status"):

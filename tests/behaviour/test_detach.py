@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +16,8 @@ import pytest
 from procwatch.runtime.detach import is_asked
 from tests.rig.live import DEADLINE_S, clean_environment, left_over, supervisor_of, write
 from tests.rig.obey import alive
+from tests.rig.sample import free_port
+from tests.rig.served import SERVER, waiting
 
 PROCWATCH = f"{sys.executable} -m procwatch"
 TOML = """
@@ -62,6 +65,29 @@ def test_it_returns_when_it_runs_and_answers_and_holds_no_pipe(project: Path) ->
     assert done.returncode == 0, done.stderr
     assert "runs in the background (process" in done.stdout
     assert done.stdout.count(" ready ") >= 2
+
+
+def test_who_comes_when_it_has_returned_waits_and_is_not_refused(project: Path) -> None:
+    handed, passed = free_port(), free_port()
+    wait = 'run = "until [ -e go ]; do sleep 0.02; done"\n'
+    run = f"run = ['{sys.executable}', '{SERVER}']\nneeds = ['build.app']\n"
+    write(project / "version", "first")
+    write(
+        project / "watch.toml",
+        f"[build.app]\n{wait}[service.one]\nlisten = ['127.0.0.1:{handed}']\n{run}"
+        f"[service.two]\nproxy = '127.0.0.1:{passed}'\n{run}[service.three]\nlisten = ['three.sock']\n{run}",
+    )
+    begun = sh(project, "procwatch start -d | cat")
+    assert begun.stderr == ""
+    with socket.socket(socket.AF_UNIX) as third:
+        third.connect(str(project / "three.sock"))
+        asked = [waiting(port, "/") for port in (handed, passed)]
+        for port in (handed, passed):
+            socket.create_connection(("127.0.0.1", port), DEADLINE_S).close()
+        write(project / "go", "")
+        for thread, got in asked:
+            thread.join(DEADLINE_S)
+            assert got[0].startswith("first")
 
 
 def test_it_is_in_a_session_of_its_own_and_holds_nothing_of_the_callers(project: Path) -> None:

@@ -265,6 +265,26 @@ def test_one_that_was_stopped_by_hand_refuses_and_listens_again_when_started(
     assert ask(port).startswith("one ")
 
 
+def test_sockets_are_open_as_soon_as_a_service_is_to_start(project: Path, start: Start, port: int) -> None:
+    """From the beginning, and as edits of watch.toml have it: not only when what it needs is there."""
+    other, third = free_port(), free_port()
+    held = '[build.app]\nrun = "until test -e go; do sleep 0.02; done"\n'
+    needs = 'needs = ["build.app"]\n' + RUN
+    write(project / "watch.toml", held + service(f'["127.0.0.1:{port}"]', needs))
+    live = start()
+    live.wait("build_started", "build.app")
+    assert not is_refused(port)
+    two = service(f'["127.0.0.1:{third}"]', needs, "second")
+    write(project / "watch.toml", held + service(f'["127.0.0.1:{other}"]', needs) + two)
+    live.wait("config_reloaded")
+    live.until(lambda: is_refused(port) and not is_refused(other) and not is_refused(third), "the new addresses")
+    control(project, "stop", "web")
+    live.until(lambda: is_refused(other), "a refusal")
+    write(project / "go", "")
+    assert ask(third).startswith("one ")
+    assert not live.seen("service_started", "service.web")
+
+
 def test_a_program_that_spoils_its_socket_gets_a_new_one_next_time(project: Path, start: Start, port: int) -> None:
     """shutdown(2) of a listening socket is an end of listening for all who have it; a file can be removed."""
     spoil = "import socket, os; socket.socket(fileno=3).shutdown(2); os.unlink('web.sock')"

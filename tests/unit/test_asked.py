@@ -247,6 +247,17 @@ def test_who_waits_for_a_service_that_crashes_is_told_when_it_keeps_crashing() -
     assert Asked(world, "wait", "service.web").stands == ("failed", "crashed")
 
 
+def test_a_build_that_waits_for_a_service_that_keeps_crashing_has_failed() -> None:
+    world = running(service("db"), build("app", "service.db"))
+    for _ in range(4):
+        world.crash("service.db")
+        assert Asked(world, "build", "build.app").stands[0] == "waits"
+        world.settle()
+    world.crash("service.db")
+    outcome, reason = Asked(world, "build", "build.app").stands
+    assert (outcome, "waits for service.db" in reason) == ("failed", True)
+
+
 def test_who_waits_for_what_is_stopped_or_while_all_stops_is_told() -> None:
     world = running(service("db"), service("web"))
     Asked(world, "stop", "service.web")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from procwatch import begin, cli, remote
+from procwatch import begin, build, cli, remote
 from procwatch.options import Ask, Options, plain_ask, plain_start
 
 PLAIN = [
@@ -108,6 +108,7 @@ PLAIN_ASKS = [
     "wait api --json",
     "pause",
     "resume api",
+    "reload --no-wait",
 ]
 ASKS_LEFT = [
     "",
@@ -127,6 +128,7 @@ def asked_by_click(words: list[str], monkeypatch: pytest.MonkeyPatch) -> Ask | N
     asked: list[Ask] = []
     monkeypatch.setattr("sys.argv", ["procwatch", *words])
     monkeypatch.setattr(remote, "ask", asked.append)
+    monkeypatch.setattr(build, "build", asked.append)
     cli.run()
     return asked[0] if asked else None
 

@@ -161,9 +161,10 @@ class TimerFired:
 
 @frozen
 class StopAsked:
-    """End everything in order. `exit_code` is what procwatch is to end with."""
+    """End everything in order. `exit_code` is what procwatch is to end with. `is_done`: nothing is left to do."""
 
     exit_code: int
+    is_done: bool = False
 
 
 @frozen

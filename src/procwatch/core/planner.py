@@ -189,7 +189,8 @@ def _note_definition(draft: Draft, event: msg.InputsChecked) -> None:
 def _note_stop(draft: Draft, event: msg.StopAsked) -> None:
     if draft.state.exit_code is None:
         draft.state = replace(draft.state, exit_code=event.exit_code)
-        draft.actions.append(msg.Notice("stopping"))
+        if not event.is_done or any(draft.is_alive(name) for name in draft.services):
+            draft.actions.append(msg.Notice("stopping"))
 
 
 # --- what follows ----------------------------------------------------------------------------------------------------

@@ -58,7 +58,8 @@ def judge(moment: Moment, wish: Wish, name: str, since: int) -> Verdict:
         return found
     if moment.state.exit_code is not None and wish != "stop":
         return _failed("procwatch stops")
-    retries = any(state.phase is Phase.BACKOFF for state in moment.state.services.values())
+    tried_again = (state for state in moment.state.services.values() if state.phase is Phase.BACKOFF)
+    retries = any(state.crashes < CRASH_LOOP for state in tried_again)
     return _failed(found.reason) if moment.at_rest and not retries else found
 
 

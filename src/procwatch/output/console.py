@@ -53,13 +53,15 @@ class Loop(Protocol):
 class Look:
     """How to tell: `verbosity` is -1 (quiet), 0 or 1; `clear` clears the screen at each batch of changes.
 
-    `detached`: procwatch's own words go to a log file, and until `leave_caller` to the screen as well.
+    `detached`: procwatch's own words go to a log file, and until `leave_caller` to the screen as well. `answers`: with
+    `as_json` standard output has not the events, but what `answer` is given.
     """
 
     as_json: bool = False
     verbosity: int = 0
     clear: bool = False
     detached: bool = False
+    answers: bool = False
 
 
 class Console:
@@ -128,7 +130,7 @@ class Console:
             self._affected = frozenset(notice.names)
             if self._look.clear:
                 self.screen.clear()
-        if self._events is not None:
+        if self._events is not None and not self._look.answers:
             self._events.plain(as_json(notice, time.time(), tail))
         self._reporter.notice(notice)
 
@@ -158,6 +160,11 @@ class Console:
             self._own_log.put(self, line.encode("utf-8", "backslashreplace") + b"\n")
         if self._has_caller:
             self.screen.say(line, error=True)
+
+    def answer(self, line: str) -> None:
+        """What a program has asked for, where it wants that as JSON."""
+        if self._events is not None:
+            self._events.plain(line)
 
     def say(self, line: str) -> None:
         """Words that are no event, and nothing is wrong."""

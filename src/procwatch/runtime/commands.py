@@ -53,7 +53,8 @@ class Commands:
     """Answers requests. `ended` is set when everything has been stopped, and another procwatch can be started.
 
     `take_in`: returns when all edits until now have been told to the engine. `reload`: reads the configuration again,
-    and says what changes by it.
+    and says what changes by it; `reload_soon` does not wait for that. `stopped_with`: what procwatch ends with when it
+    is asked to stop.
     """
 
     def __init__(
@@ -66,6 +67,8 @@ class Commands:
     ) -> None:
         self.take_in: Callable[[], Awaitable[None]] | None = None
         self.reload: Callable[[], Awaitable[str]] | None = None
+        self.reload_soon: Callable[[], None] | None = None
+        self.stopped_with = ExitCode.DONE
         self._engine = engine
         self._chronicle = chronicle
         self._attachments = attachments = Attachments(terminals)
@@ -211,14 +214,19 @@ class Commands:
         return {"names": list(chosen)}
 
     async def _reload(self, params: Params, _caller: Caller) -> object:
+        waits = params.flag("wait", default=True)
         params.end()
         assert self.reload is not None
+        assert self.reload_soon is not None
+        if not waits:
+            self.reload_soon()
+            return {}
         return {"changed": await self.reload()}
 
     async def _shutdown(self, params: Params, _caller: Caller) -> object:
         waits = params.flag("wait", default=True)
         params.end()
-        self._engine.stop(0)
+        self._engine.stop(self.stopped_with)
         if waits:
             await self._ended.wait()
         return {}

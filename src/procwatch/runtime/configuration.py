@@ -110,6 +110,10 @@ class Configuration:
                 self._is_reading = False
                 self._tell_held()
 
+    def reload_soon(self) -> None:
+        """The same, for whoever does not wait for it: what comes of it is told."""
+        self._engine.spawn(self._again())
+
     async def keep(self) -> None:
         """Remember what was read, for the next start."""
         async with self._lock:
@@ -131,7 +135,7 @@ class Configuration:
         self._held.append(batch)
         if batch.definitions:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(STABLE_S, lambda: self._engine.spawn(self._again()))
+            self._timer = loop.call_later(STABLE_S, self.reload_soon)
         elif self._timer is None and not self._is_reading:
             self._tell_held()
 

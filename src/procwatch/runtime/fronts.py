@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -58,6 +58,15 @@ class Fronts:
         self._relief: dict[Slot, Forwarder] = {}
         # What still passes somebody on though nobody comes to it any more, and the task that waits for the end of that.
         self._ending: dict[asyncio.Task[None], Forwarder] = {}
+
+    async def expect(self, services: Iterable[Service]) -> None:
+        """Listen for services that are to be started when all that they need is there: who comes until then waits.
+
+        To be called before the first one is started. What cannot be had changes nothing: their starts tell it.
+        """
+        for service in services:
+            self._sockets.expect(service)
+            await self._public.expect(service)
 
     async def prepare(self, service: Service) -> None:
         """Listen where a new definition wants it, before anything is stopped for it. Raises ProcwatchError."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from typing import Protocol
 
 from procwatch.core.model import Listener, Service
@@ -67,10 +68,19 @@ class PublicPorts:
         self._claims: Claims[_Address] = Claims(_addresses)
         self._places: dict[tuple[str, int], Place] = {}
 
+    async def expect(self, service: Service) -> None:
+        """Open where the first instance of a service is to be reached, if that is possible: else its `claim` tells."""
+        self._claims.ask(service)
+        if service.proxy is not None:
+            with suppress(ProcwatchError):
+                await self._ensure(service, service.proxy)
+        self._tidy()
+
     async def prepare(self, service: Service) -> None:
         """Open what a service that has an address is to get instead, by a new definition. Raises ProcwatchError."""
         own = self._claims.used(service.name)
         if not own:
+            await self.expect(service)
             return
         if service.proxy is not None:
             try:

@@ -1,4 +1,4 @@
-"""The sockets that services are given, each open from the first start of its service until that is stopped for good.
+"""The sockets that services are given, each open from when its service is to start until that is stopped for good.
 
 Rule 1: an address stays open through restarts, crashes, back-off and reloads (runtime/claims.py).
 Rule 2: what cannot be opened changes nothing that runs.
@@ -7,6 +7,7 @@ Rule 2: what cannot be opened changes nothing that runs.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from pathlib import Path
 
 from procwatch.core.model import Listener, Project, Service
@@ -36,9 +37,18 @@ class Sockets:
         self._open: dict[_Address, Listening] = {}
         self._claims: Claims[_Address] = Claims(_addresses)
 
+    def expect(self, service: Service) -> None:
+        """Open what the first instance of a service is to get, where that is possible: its `claim` tells the rest."""
+        self._claims.ask(service)
+        for listener in service.listen:
+            with suppress(ListenError):
+                self._open_one(listener)
+        self._tidy()
+
     async def prepare(self, service: Service) -> None:
         """Open what a service that has its sockets is to get besides, by a new definition. Raises ListenError."""
         if not self._claims.used(service.name):
+            self.expect(service)
             return
         try:
             self._open_all(service)
@@ -84,8 +94,11 @@ class Sockets:
 
     def _open_all(self, service: Service) -> None:
         for listener in service.listen:
-            if _address(listener) not in self._open:
-                self._open[_address(listener)] = self._opener(listener, self._folder)
+            self._open_one(listener)
+
+    def _open_one(self, listener: Listener) -> None:
+        if _address(listener) not in self._open:
+            self._open[_address(listener)] = self._opener(listener, self._folder)
 
     def _repair(self, service: Service, held: Collection[Listening]) -> None:
         """Close those that the last instance has spoiled."""
