@@ -149,6 +149,13 @@ class Live:
         return f"--- events or output\n{told}\n--- stderr\n{self.stderr()}\n--- status {self.process.poll()}"
 
 
+def is_gone_after_another(live: Live) -> bool:
+    """Signals that come in quick succession count as one: they are sent until one counts."""
+    if live.process.poll() is None:
+        live.process.send_signal(signal.SIGINT)
+    return live.process.poll() is not None
+
+
 def supervisor_of(guardian: int, *others: int) -> int:
     """The process that does the work: the guardian's only child besides `others`."""
     (child,) = (one.pid for one in census.descendants(guardian, others) if one.parent == guardian)

@@ -271,7 +271,9 @@ def test_a_quick_run_asks_servers_directly_and_through_the_proxy(tmp_path: Path)
         assert all(value > 0 for found in row["values"].values() for value in found)
 
 
-def test_a_tree_is_measured_ignored_or_not_and_estimated(tmp_path: Path) -> None:
+def test_a_tree_is_measured_ignored_or_not_and_estimated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tree, "_SAVES", 2)
+    monkeypatch.setattr(tree, "_QUICK_SETTLE_S", 0.02)
     (peer,) = (one for one in PEERS if one.name == "procwatch")
     settings = replace(QUICK, files=(40, 80), writes=20, idle_s=0.1)
     result = tree.measure(Bench(settings, (peer,), make_beacon(tmp_path), tmp_path))
