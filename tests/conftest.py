@@ -1,4 +1,4 @@
-"""Hypothesis profiles, and the signals and the environment that every test's processes begin with.
+"""Hypothesis profiles, the signals and the environment that every test's processes begin with, and the workers.
 
 `suite` is the same every time; `deep` (`make fuzz`) searches on with new seeds.
 """
@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("suite", derandomize=True, deadline=None, database=None, print_blob=True)
@@ -29,3 +30,15 @@ for _number, _default in (
 # images of containers, where nothing is to be left behind.)
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int | None:
+    """Of `-n auto`: tests wait for processes about as long as they compute. None: the environment says how many."""
+    cores = os.cpu_count() or 1
+    return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else min(2 * cores, cores + 8)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first: at the end all workers are to end together."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)

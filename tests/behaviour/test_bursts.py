@@ -108,6 +108,7 @@ def test_what_is_written_slowly_is_not_built_file_by_file(project: Path, start: 
     assert len(live.seen("build_started", after=mark)) < 20, "two, unless the writer was kept from writing for a while"
 
 
+@pytest.mark.long
 def test_a_path_that_changes_all_the_time_is_named_and_holds_up_nobody(project: Path, start: Start) -> None:
     noisy = '[build.noisy]\nrun = "true"\nwatch = ["noise"]\n'
     # Without that, a batch would be held open for longer than a test waits.

@@ -179,6 +179,7 @@ def load_on(address: tuple[str, int]) -> Iterator[Load]:
             thread.join(DEADLINE_S)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("code", "switches"), [(PLAIN, 100), (UVICORN, 10)], ids=["plain", "uvicorn"])
 def test_nothing_is_lost_in_a_hundred_switches(code: str, switches: int) -> None:
     with Proxied() as proxied, ExitStack() as stack:

@@ -84,6 +84,7 @@ def _reached(live: Live, event: str, run: int) -> int:
     return len([one for one in live.seen(event) if one["run"] == run])
 
 
+@pytest.mark.long
 def test_a_thousand_restarts_leave_nothing_open(project: Path, start: Start) -> None:
     live = restarted(project, start, 4)
     # A probe that runs just now holds some: the least of many looks is what there is at rest.
@@ -227,6 +228,7 @@ def probes(live: Live, services: set[int]) -> set[int]:
 MANY = 1000
 
 
+@pytest.mark.long
 def test_a_thousand_services_start_and_stop_with_the_descriptors_that_a_shell_gives(
     project: Path, start: Start
 ) -> None:

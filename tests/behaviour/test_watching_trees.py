@@ -119,6 +119,7 @@ def test_a_file_replaced_a_thousand_times_ends_with_the_last_content(built: Buil
 ROUNDS: dict[WatchEngine, int] = {"inotify": 300, "watchfiles": 100, "poll": 100}
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("no_net")
 def test_each_of_three_hundred_new_folders_with_a_file_is_told(root: Path, run: Run, engine: WatchEngine) -> None:
     async def body(watched: Watched) -> None:

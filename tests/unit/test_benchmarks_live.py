@@ -224,6 +224,7 @@ def test_a_quick_run_switches_and_loses_nothing(tmp_path: Path) -> None:
     assert [row["values"][column] for column in subject["columns"][:2]] == [[0.0], [0.0]]
 
 
+@pytest.mark.long
 def test_real_servers_are_switched_and_nothing_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(servers, "SERVERS", [one for one in servers.SERVERS if one.needs == "uvicorn"])
     bench = Bench(replace(QUICK, restarts=2), (), make_beacon(tmp_path), tmp_path)
@@ -271,6 +272,7 @@ def test_a_quick_run_asks_servers_directly_and_through_the_proxy(tmp_path: Path)
         assert all(value > 0 for found in row["values"].values() for value in found)
 
 
+@pytest.mark.long
 def test_a_tree_is_measured_ignored_or_not_and_estimated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tree, "_SAVES", 2)
     monkeypatch.setattr(tree, "_QUICK_SETTLE_S", 0.02)
