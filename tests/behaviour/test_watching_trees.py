@@ -24,7 +24,7 @@ engine = "{engine}"
 
 [build.app]
 run = '''
-cp src/main.rs last && find src -type f | sort > built && cat "$PROCWATCH_CHANGED_JSON" >> changed && echo >> changed
+cp src/main.rs last && find src -type f | sort > built && printf "%s\\n" "$(cat "$PROCWATCH_CHANGED_JSON")" >> changed
 '''
 watch = ["src/**"]
 """
