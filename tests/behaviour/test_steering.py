@@ -19,6 +19,7 @@ from procwatch.runtime import asking, steering
 from procwatch.runtime.listening import ListenError, open_address
 from procwatch.runtime.steering import Listening, Slot
 from procwatch.runtime.traffic import Traffic, look
+from tests.rig.live import before_the_next_look
 from tests.rig.needs import need_linux
 from tests.rig.sample import free_port
 
@@ -44,7 +45,7 @@ def until(true: Callable[[], bool], what: str) -> None:
     end_s = time.monotonic() + DEADLINE_S
     while not true():
         assert time.monotonic() < end_s, what
-        os.sched_yield()
+        before_the_next_look()
 
 
 def traffic(pids: list[int], listening: Listening) -> Traffic:

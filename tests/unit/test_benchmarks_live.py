@@ -22,6 +22,8 @@ from benchmarks.peers import PEERS, Peer, Plan
 from benchmarks.session import Session, Surroundings, call, environment, running
 from benchmarks.settings import QUICK, Bench
 
+from tests.rig.live import before_the_next_look
+
 # For what a loaded machine may need; nothing waits so long that works.
 DEADLINE_S = 30.0
 # For a whole run of the benchmarks, of which this is many times the usual length.
@@ -40,7 +42,7 @@ def until(found: Callable[[], bool], what: str) -> None:
     end_s = time.monotonic() + DEADLINE_S
     while not found():
         assert time.monotonic() < end_s, f"{what} did not come"
-        os.sched_yield()
+        before_the_next_look()
 
 
 @pytest.mark.parametrize("compiler", [True, False])
