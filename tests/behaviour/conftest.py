@@ -13,7 +13,7 @@ import pytest
 
 from procwatch.core.model import Project, WatchEngine
 from tests.rig import watched
-from tests.rig.live import Live, left_over
+from tests.rig.live import Live, before_the_next_look, left_over
 from tests.rig.needs import need_linux
 
 Start = Callable[..., Live]
@@ -46,7 +46,7 @@ def _nothing_is_left(folder: Path) -> None:
     """What was killed may need a moment to go; after two seconds it is a leak."""
     end_s = time.monotonic() + 2.0
     while (left := left_over(folder)) and time.monotonic() < end_s:
-        os.sched_yield()
+        before_the_next_look()
     for pid in left:
         os.kill(pid, signal.SIGKILL)
     assert not left, f"left behind: {left}"

@@ -166,7 +166,8 @@ def git(folder: Path, *words: str) -> None:
     subprocess.run(("git", *who, *words), cwd=folder, env=env, check=True, capture_output=True)
 
 
-def test_an_edit_during_a_build_that_was_killed_with_procwatch_is_built(project: Path, start: Start) -> None:
+def killed_in_a_build(project: Path, start: Start, *, edited: bool) -> Path:
+    """The source of a project that was built from "one" and killed while it was built from "two"."""
     write(project / "watch.toml", TOML.replace("cat src/a.txt > built", "cp src/a.txt built; . ./more"))
     source = write(project / "src/a.txt", "one\n")
     more = write(project / "more", "")
@@ -175,11 +176,17 @@ def test_an_edit_during_a_build_that_was_killed_with_procwatch_is_built(project:
     more.write_text("touch begun; exec sleep 1000")
     edit(source, "two\n")
     wait_for_file(project / "begun", live.process)
-    edit(source, "six\n")
+    if edited:
+        edit(source, "six\n")
     os.kill(live.supervisor(), signal.SIGKILL)
     live.ended()
     live.until(lambda: not left_over(project), "the end of all that was started")
     more.write_text("")
+    return source
+
+
+def test_an_edit_during_a_build_that_was_killed_with_procwatch_is_built(project: Path, start: Start) -> None:
+    killed_in_a_build(project, start, edited=True)
     for end in ("build_succeeded", "build_skipped"):
         live = start()
         live.wait(end, "build.app")
@@ -189,18 +196,7 @@ def test_an_edit_during_a_build_that_was_killed_with_procwatch_is_built(project:
 
 def test_content_that_was_built_before_a_killed_build_is_built_again(project: Path, start: Start) -> None:
     """The killed run may have disturbed what the earlier success had written."""
-    write(project / "watch.toml", TOML.replace("cat src/a.txt > built", "cp src/a.txt built; . ./more"))
-    source = write(project / "src/a.txt", "one\n")
-    more = write(project / "more", "")
-    live = start()
-    live.wait("build_succeeded", "build.app")
-    more.write_text("touch begun; exec sleep 1000")
-    edit(source, "two\n")
-    wait_for_file(project / "begun", live.process)
-    os.kill(live.supervisor(), signal.SIGKILL)
-    live.ended()
-    more.write_text("")
-    edit(source, "one\n")
+    edit(killed_in_a_build(project, start, edited=False), "one\n")
     live = start()
     live.wait("build_succeeded", "build.app")
     assert (project / "built").read_text() == "one\n"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.rig.live import DEADLINE_S, clean_environment, left_over, supervisor_of, write
+from tests.rig.live import DEADLINE_S, before_the_next_look, clean_environment, left_over, supervisor_of, write
 from tests.rig.needs import need_linux
 
 TOML = """
@@ -57,7 +57,7 @@ class Container:
         while not found():
             assert time.monotonic() < end_s, f"{what} did not come\n{self.errors.read_text()}"
             assert self.process.poll() is None, f"it has ended\n{self.errors.read_text()}"
-            os.sched_yield()
+            before_the_next_look()
 
 
 Begin = Callable[..., Container]

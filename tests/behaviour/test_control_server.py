@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import random
@@ -13,13 +14,14 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from procwatch.control.client import AnswerError, Client, connect
-from procwatch.control.protocol import MAX_REQUEST_BYTES
-from procwatch.runtime.server import MAX_CONNECTIONS
+from procwatch.control.protocol import MAX_REQUEST_BYTES, Request
+from procwatch.runtime.server import MAX_CONNECTIONS, Caller, Server
 from tests.behaviour.conftest import Start
 from tests.rig.live import DEADLINE_S, Live, clean_environment, write
 from tests.rig.needs import need_linux
@@ -174,6 +176,29 @@ def test_a_thousand_connections_are_a_few_too_many_and_harm_nobody(project: Path
         connection.close()
     live.until(lambda: descriptors(live) <= before, "the end of all connections")
     assert is_well(project)
+
+
+def test_as_many_as_are_allowed_are_taken_however_they_come(project: Path) -> None:
+    """One after the other, at each turn of the loop: each counts once."""
+
+    async def main() -> None:
+        server = Server(lambda line: pytest.fail(line))
+        (project / ".procwatch").mkdir()
+        server.open([project / ".procwatch/control.sock"])
+        server.serve(nothing)
+        with ExitStack() as crowd:
+            for _ in range(MAX_CONNECTIONS):
+                crowd.enter_context(plug(project))
+                await asyncio.sleep(0)
+            async with asyncio.timeout(DEADLINE_S):
+                while len(server.connections) < MAX_CONNECTIONS:  # noqa: ASYNC110 - the server has no event for it
+                    await asyncio.sleep(0)
+        await server.close()
+
+    async def nothing(_request: Request, _caller: Caller) -> object:
+        return None
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize(

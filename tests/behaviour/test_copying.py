@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import socket
@@ -12,10 +13,12 @@ from threading import Event
 
 import pytest
 
-from procwatch.runtime import copying
+from procwatch.core.model import Build
+from procwatch.runtime import copying, releases
 from procwatch.runtime.copying import Copied, OutputsError, Stopped, copy_outputs, is_there
 from procwatch.runtime.places import Base
-from tests.rig.live import write
+from procwatch.runtime.releases import ReleaseStore
+from tests.rig.live import DEADLINE_S, write
 
 Copy = Callable[..., tuple[Path, Copied]]
 
@@ -193,3 +196,36 @@ def test_it_stops_soon_when_asked_to(copy: Copy) -> None:
     stop.set()
     with pytest.raises(Stopped):
         copy("out", stop=stop)
+
+
+def test_one_that_is_given_up_twice_is_waited_for_all_the_same(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a change, and then by the end of everything."""
+    begun, go_on = Event(), Event()
+
+    def copy_slowly(*_args: object, stop: Event, **_more: object) -> Copied:
+        begun.set()
+        assert stop.wait(DEADLINE_S)
+        assert go_on.wait(DEADLINE_S)
+        raise Stopped
+
+    async def story() -> None:
+        store = ReleaseStore(made, tmp_path / ".procwatch", pytest.fail)
+        making = asyncio.create_task(store.make(Build("build.app", "make", outputs=("out",))))
+        await asyncio.to_thread(begun.wait, DEADLINE_S)
+        for _ in range(2):
+            making.cancel()
+            for _ in range(5):
+                await asyncio.sleep(0)
+        assert not making.done()
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await making
+        assert not list((tmp_path / ".procwatch/releases/app").iterdir())
+
+    monkeypatch.setattr(releases, "copy_outputs", copy_slowly)
+    try:
+        asyncio.run(story())
+    finally:
+        go_on.set()

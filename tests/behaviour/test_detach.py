@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from procwatch.runtime.detach import is_asked
-from tests.rig.live import DEADLINE_S, clean_environment, left_over, supervisor_of, write
+from tests.rig.live import DEADLINE_S, before_the_next_look, clean_environment, left_over, supervisor_of, write
 from tests.rig.obey import alive
 from tests.rig.sample import free_port
 from tests.rig.served import SERVER, waiting
@@ -57,7 +57,7 @@ def until(found: object, what: str) -> None:
     end_s = time.monotonic() + DEADLINE_S
     while not found():  # type: ignore[operator]
         assert time.monotonic() < end_s, f"{what} did not come"
-        os.sched_yield()
+        before_the_next_look()
 
 
 def test_it_returns_when_it_runs_and_answers_and_holds_no_pipe(project: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from procwatch.runtime import census
 from tests.behaviour.conftest import Start
-from tests.rig.live import DEADLINE_S, Live, clean_environment, left_over, supervisor_of, write
+from tests.rig.live import DEADLINE_S, Live, before_the_next_look, clean_environment, left_over, supervisor_of, write
 from tests.rig.obey import alive
 
 # Writes down who it is, and stays.
@@ -65,7 +65,7 @@ def ends(condition: Callable[[], bool]) -> None:
     end_s = time.monotonic() + ENDS_WITHIN_S
     while not condition():
         assert time.monotonic() < end_s
-        os.sched_yield()
+        before_the_next_look()
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ import pytest
 from procwatch.runtime import census
 from tests.behaviour.conftest import Start
 from tests.behaviour.test_guardian import NOTE, PROCESSES, TOML, ends, in_terminal, pids
-from tests.rig.live import DEADLINE_S, Live, clean_environment, left_over, write
+from tests.rig.live import DEADLINE_S, Live, clean_environment, is_gone_after_another, left_over, write
 from tests.rig.needs import need_namespaces
 
 pytestmark = pytest.mark.usefixtures("namespaces")
@@ -60,8 +60,8 @@ def is_there(pid: int) -> bool:
     return seen is not None and not seen.zombie
 
 
-def running(project: Path, start: Start) -> Live:
-    write(project / "watch.toml", PIDNS + TOML)
+def running(project: Path, start: Start, more: str = "") -> Live:
+    write(project / "watch.toml", PIDNS + more + TOML)
     write(project / "note", NOTE)
     write(project / "src/a", "1")
     live = start()
@@ -106,13 +106,13 @@ def test_a_signal_to_any_of_them_ends_all_in_order(
 
 
 def test_a_second_ctrl_c_kills_what_takes_its_time(project: Path, start: Start) -> None:
-    live = running(project, start)
+    live = running(project, start, '[defaults.service]\nstop = { grace = "1h" }\n')
     line = front_to_supervisor(live)
     members = inside(line[-1])
     live.process.send_signal(signal.SIGINT)
     live.wait("stopping")
     live.wait("service_stopped", "service.plain")
-    live.process.send_signal(signal.SIGINT)
+    live.until(lambda: is_gone_after_another(live), "the end")
     assert live.ended() == 130
     assert not any(is_there(pid) for pid in members)
 

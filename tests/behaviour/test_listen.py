@@ -17,6 +17,7 @@ import pytest
 from tests.behaviour.conftest import Start
 from tests.rig.live import DEADLINE_S, Live, write
 from tests.rig.needs import need_linux
+from tests.rig.sample import free_port
 
 # One request at a time; "/die" ends it without a word, SIGTERM after the answer under way.
 SERVER = """
@@ -46,12 +47,6 @@ RUN = 'run = "exec python server.py"\nrestart = { min_delay = "10ms", max_delay 
 @pytest.fixture
 def port() -> int:
     return free_port()
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(autouse=True)

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from tests.behaviour.conftest import Start
-from tests.behaviour.test_listen import ask, free_port
+from tests.behaviour.test_listen import ask
 from tests.rig.live import DEADLINE_S, clean_environment, write
 from tests.rig.needs import need_commands
+from tests.rig.sample import free_port
 
 UVICORN = """
 async def app(scope, receive, send):

@@ -15,7 +15,7 @@ from benchmarks.load import Load
 from tests.behaviour.conftest import Start
 from tests.behaviour.test_listen import control
 from tests.rig import served
-from tests.rig.live import DEADLINE_S, Live, write
+from tests.rig.live import DEADLINE_S, Live, is_gone_after_another, write
 from tests.rig.sample import free_port
 from tests.rig.served import WEB, ask, waiting
 
@@ -218,15 +218,8 @@ def test_a_second_signal_kills_the_service_and_what_is_behind_its_port(project: 
         live.until((project / "begun").exists, "the request")
         live.process.send_signal(signal.SIGINT)
         live.wait("stopping")
-        live.until(lambda: _is_gone_after_another(live), "the end")
+        live.until(lambda: is_gone_after_another(live), "the end")
     assert "the proxy process" not in live.stderr()
-
-
-def _is_gone_after_another(live: Live) -> bool:
-    """Signals that come in quick succession count as one: they are sent until one counts."""
-    if live.process.poll() is None:
-        live.process.send_signal(signal.SIGTERM)
-    return live.process.poll() is not None
 
 
 @pytest.mark.parametrize("switch", ["overlap", "replace"])

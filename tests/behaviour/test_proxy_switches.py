@@ -7,10 +7,11 @@ import socket
 import subprocess
 import sys
 import threading
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import pytest
 
@@ -69,13 +70,21 @@ Server(uvicorn.Config(app, lifespan="off", log_level="critical")).run([listener]
 """
 
 
+# So many are started before they are needed: a switch does not wait for a program to start.
+_AHEAD = 4
+
+
 class Server:
     """A process that serves, from its start until it is stopped."""
 
     def __init__(self, code: str) -> None:
         self.process = subprocess.Popen((sys.executable, "-c", code), stdout=subprocess.PIPE)
+
+    @cached_property
+    def port(self) -> int:
+        """Known once it listens."""
         assert self.process.stdout is not None
-        self.port = int(self.process.stdout.readline())
+        return int(self.process.stdout.readline())
 
     def stop(self) -> None:
         """SIGTERM, and its end."""
@@ -170,15 +179,19 @@ def load_on(address: tuple[str, int]) -> Iterator[Load]:
             thread.join(DEADLINE_S)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("code", "switches"), [(PLAIN, 100), (UVICORN, 10)], ids=["plain", "uvicorn"])
 def test_nothing_is_lost_in_a_hundred_switches(code: str, switches: int) -> None:
     with Proxied() as proxied, ExitStack() as stack:
         old = Server(code)
         stack.callback(lambda: old.stop())
         proxied.run(_point(proxied, old.port))
+        ahead = deque[Server]()
+        stack.callback(_stop, ahead)
         with load_on(proxied.address) as load:
-            for _ in range(switches):
-                new = Server(code)
+            for number in range(switches):
+                ahead += [Server(code) for _ in range(min(_AHEAD - len(ahead), switches - number - len(ahead)))]
+                new = ahead.popleft()
                 proxied.run(_point(proxied, new.port))
                 left = proxied.begin(proxied.front.drain(old.port, DEADLINE_S)).result(DEADLINE_S)
                 old.stop()
@@ -207,6 +220,11 @@ def test_nothing_is_lost_where_the_old_one_stops_first(code: str) -> None:
                     load.begun.acquire(timeout=DEADLINE_S)
         assert load.lost == []
         assert len(load.answers) >= 5
+
+
+def _stop(servers: Iterable[Server]) -> None:
+    for server in servers:
+        server.stop()
 
 
 async def _point(proxied: Proxied, *ports: int) -> None:

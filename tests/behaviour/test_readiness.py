@@ -32,6 +32,7 @@ from procwatch.runtime.notify import NotifySocket
 from procwatch.runtime.readiness import LogWatch, NotReady, Target, until_ready
 from tests.rig import obey
 from tests.rig.obey import Stage, play
+from tests.rig.sample import free_port
 
 PATIENT = ProbeTiming(interval_s=0.01, timeout_s=20.0, deadline_s=20.0)
 # As long as a probe that must fail is given.
@@ -43,18 +44,6 @@ def nothing_left() -> Iterator[None]:
     before = obey.descriptors()
     yield from obey.nothing_left()
     assert obey.descriptors() == before
-
-
-def free_port() -> int:
-    """A port on which nobody listens, below those that connections are given."""
-    for port in range(20000, 30000):
-        with socket.socket() as trial:
-            try:
-                trial.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise AssertionError("no port is free")
 
 
 @asynccontextmanager

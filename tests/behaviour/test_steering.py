@@ -19,21 +19,16 @@ from procwatch.runtime import asking, steering
 from procwatch.runtime.listening import ListenError, open_address
 from procwatch.runtime.steering import Listening, Slot
 from procwatch.runtime.traffic import Traffic, look
+from tests.rig.live import before_the_next_look
 from tests.rig.needs import need_linux
+from tests.rig.sample import free_port
 
 DEADLINE_S = 30.0
 
 
-def free_port(family: int = socket.AF_INET) -> int:
-    with socket.socket(family) as probe:
-        probe.bind(("::1" if family == socket.AF_INET6 else "127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
 def listening_at(host: str, folder: Path = Path()) -> Iterator[Listening]:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = Listener("web", path=host) if host.endswith(".sock") else Listener("web", host, free_port(family))
+    listener = Listener("web", path=host) if host.endswith(".sock") else Listener("web", host, free_port(host))
     with closing(open_address(listener, folder)) as listening:
         yield listening
 
@@ -50,7 +45,7 @@ def until(true: Callable[[], bool], what: str) -> None:
     end_s = time.monotonic() + DEADLINE_S
     while not true():
         assert time.monotonic() < end_s, what
-        os.sched_yield()
+        before_the_next_look()
 
 
 def traffic(pids: list[int], listening: Listening) -> Traffic:

@@ -14,9 +14,6 @@ _NO_PROXY_S = 3.0
 # An instance that was struck, and of whose end nobody has told, has ended by then.
 _STRUCK_S = 2.0
 
-# A rude instance was sent its signal so long before its end was told, at most.
-_RUDE_S = 0.5
-
 
 @dataclass(slots=True)
 class _Stop:
@@ -94,10 +91,6 @@ class Gaps:
     def _of_runs(self, runs: Iterable[Run]) -> Iterator[Gap]:
         """When an instance is not replaced by one beside it, what it has taken is its own."""
         for run in runs:
-            is_listening = run.service != "shop"
             # Clients may come to one that is started where none is: if it answers nothing, or dies, they are lost.
-            if is_listening and not run.is_candidate and run.ready_s is None:
+            if run.service != "shop" and not run.is_candidate and run.ready_s is None:
                 yield Gap(run.service, run.started_s, run.ended_s, f"{run} was the only one, and no good")
-            end_s = run.ended_s if run.is_of("rude") and run.replaced_s is None else None
-            if end_s is not None and is_listening:
-                yield Gap(run.service, end_s - _RUDE_S, end_s, f"{run} is rude, and was stopped first")

@@ -13,6 +13,7 @@ from tests.chaos.switching import Switching
 from tests.chaos.tale import Tale, moves
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="the programs write down who they are from /proc")
 @pytest.mark.parametrize(("kind", "seed", "seconds"), [(Story, 4, 2.5), (Switching, 7, 5.0)])
 def test_after_chaos_all_comes_right_and_nothing_is_left_or_lost(

@@ -84,6 +84,13 @@ def test_what_a_killed_process_was_writing_may_be_cut() -> None:
     assert lines.faults(shown + screen(3), {SOURCE: 4}, complete=True) != []
 
 
+def test_what_asyncio_tells_in_the_midst_of_a_line_cuts_nothing() -> None:
+    slow = b"Executing <Handle _SelectorTransport._read_ready() at base.py:1> took 0.123 seconds\n"
+    shown = screen(0, 1, 2)
+    assert lines.faults(shown[:58] + slow + shown[58:], {SOURCE: 3}, complete=True) == []
+    assert lines.faults(shown[:58] + b"another line\n" + shown[58:], {SOURCE: 3}, complete=True) != []
+
+
 def test_lines_that_are_told_to_be_lost_may_be_missing() -> None:
     told = b"12:00:01 procwatch | 1,002 lines not shown: standard output is not read fast enough\n"
     assert lines.faults(screen(0) + told + screen(1003), {SOURCE: 1004}, complete=True) == []

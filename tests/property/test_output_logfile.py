@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from procwatch.core.model import LogPolicy
 from procwatch.output.logfile import LogFile, Mark
 
-LINES = st.lists(st.binary(max_size=12).map(lambda line: line.replace(b"\n", b" ") + b"\n"), max_size=60)
+LINES = st.lists(st.binary(max_size=12).map(lambda line: line.replace(b"\n", b" ") + b"\n"), max_size=30)
 
 
 @contextmanager

@@ -21,6 +21,9 @@ from procwatch.runtime import census
 
 # How long anything may take on a loaded machine before a test gives up.
 DEADLINE_S = 30.0
+# Between two looks at what nobody tells of: who looks all the time takes the processor from what is waited for.
+_LOOK_S = 0.005
+_never = threading.Event()
 
 Event = dict[str, Any]
 
@@ -149,6 +152,13 @@ class Live:
         return f"--- events or output\n{told}\n--- stderr\n{self.stderr()}\n--- status {self.process.poll()}"
 
 
+def is_gone_after_another(live: Live) -> bool:
+    """Signals that come in quick succession count as one: they are sent until one counts."""
+    if live.process.poll() is None:
+        live.process.send_signal(signal.SIGINT)
+    return live.process.poll() is not None
+
+
 def supervisor_of(guardian: int, *others: int) -> int:
     """The process that does the work: the guardian's only child besides `others`."""
     (child,) = (one.pid for one in census.descendants(guardian, others) if one.parent == guardian)
@@ -161,7 +171,12 @@ def wait_for_file(path: Path, process: subprocess.Popen[bytes]) -> None:
     while not path.exists():
         assert process.poll() is None, f"it has ended with {process.poll()}"
         assert time.monotonic() < end_s, f"{path} did not come"
-        os.sched_yield()
+        before_the_next_look()
+
+
+def before_the_next_look() -> None:
+    """Let others work."""
+    _never.wait(_LOOK_S)
 
 
 def clean_environment() -> dict[str, str]:

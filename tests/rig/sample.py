@@ -49,16 +49,16 @@ def copy(name: str, folder: Path) -> int:
     return port
 
 
-def free_port() -> int:
+def free_port(host: str = "127.0.0.1") -> int:
     """A port that is free, and so are the next one and the one 100 further (a Procfile's)."""
-    return next(port for port in random.sample(_PORTS, 1000) if all(is_free(port + more) for more in (0, 1, 100)))
+    return next(port for port in random.sample(_PORTS, 1000) if all(is_free(port + more, host) for more in (0, 1, 100)))
 
 
-def is_free(port: int) -> bool:
-    """Whether nobody has this port of the loopback address."""
-    with socket.socket() as probe:
+def is_free(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether nobody has this port of an address."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((host, port))
         except OSError:
             return False
     return True

@@ -2,7 +2,7 @@
 file `version` as it was at its start.
 
 `/slow` makes the file `begun`, and is answered when the file `go` is there; `version` "dead" ends at once, "mute"
-answers nothing. The argument "rude" leaves SIGTERM as it is: what is being answered then is cut.
+answers nothing until SIGTERM ends it. The argument "rude" leaves SIGTERM as it is: what is being answered then is cut.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ async def main(rude: bool) -> None:
             writer.close()
 
     server = await asyncio.start_server(serve, sock=_listener())
-    if not rude:
+    if not rude and version != "mute":
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ending.set)
     await ending.wait()
     server.close()

@@ -22,6 +22,8 @@ from benchmarks.peers import PEERS, Peer, Plan
 from benchmarks.session import Session, Surroundings, call, environment, running
 from benchmarks.settings import QUICK, Bench
 
+from tests.rig.live import before_the_next_look
+
 # For what a loaded machine may need; nothing waits so long that works.
 DEADLINE_S = 30.0
 # For a whole run of the benchmarks, of which this is many times the usual length.
@@ -40,7 +42,7 @@ def until(found: Callable[[], bool], what: str) -> None:
     end_s = time.monotonic() + DEADLINE_S
     while not found():
         assert time.monotonic() < end_s, f"{what} did not come"
-        os.sched_yield()
+        before_the_next_look()
 
 
 @pytest.mark.parametrize("compiler", [True, False])
@@ -224,6 +226,7 @@ def test_a_quick_run_switches_and_loses_nothing(tmp_path: Path) -> None:
     assert [row["values"][column] for column in subject["columns"][:2]] == [[0.0], [0.0]]
 
 
+@pytest.mark.long
 def test_real_servers_are_switched_and_nothing_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(servers, "SERVERS", [one for one in servers.SERVERS if one.needs == "uvicorn"])
     bench = Bench(replace(QUICK, restarts=2), (), make_beacon(tmp_path), tmp_path)
@@ -271,7 +274,10 @@ def test_a_quick_run_asks_servers_directly_and_through_the_proxy(tmp_path: Path)
         assert all(value > 0 for found in row["values"].values() for value in found)
 
 
-def test_a_tree_is_measured_ignored_or_not_and_estimated(tmp_path: Path) -> None:
+@pytest.mark.long
+def test_a_tree_is_measured_ignored_or_not_and_estimated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tree, "_SAVES", 2)
+    monkeypatch.setattr(tree, "_QUICK_SETTLE_S", 0.02)
     (peer,) = (one for one in PEERS if one.name == "procwatch")
     settings = replace(QUICK, files=(40, 80), writes=20, idle_s=0.1)
     result = tree.measure(Bench(settings, (peer,), make_beacon(tmp_path), tmp_path))

@@ -213,7 +213,9 @@ class Fronts:
                 listening.put_in_charge(*slots)
             elif aside and listening.is_steered:
                 with suppress(OSError):  # no descriptor is free: they wait where they came last
-                    listening.put_in_charge(self._unused_slot([listening]))
+                    waiting = self._unused_slot([listening])
+                    self._leave(Slot(listening, waiting))  # else who comes would be passed on to that slot itself
+                    listening.put_in_charge(waiting)
             self._relieve(listening)
 
     def _serving(self, listening: Listening) -> list[int]:

@@ -115,7 +115,9 @@ class ReleaseStore:
             return Succeeded(self._made[build.name])
         except asyncio.CancelledError:
             stop.set()
-            await asyncio.wait([work])
+            while not work.done():
+                with suppress(asyncio.CancelledError):  # told once more: all is to end at once
+                    await asyncio.wait([work])
             self._forget_made(build, work)
             raise
         except OutputsError as error:

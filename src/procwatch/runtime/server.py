@@ -69,7 +69,7 @@ class Server:
         self._loop = asyncio.get_running_loop()
         self._socket: socket.socket | None = None
         self._inode = 0
-        self._arriving: set[asyncio.Task[object]] = set()
+        self._arriving: dict[_Connection, asyncio.Task[object]] = {}
 
     def open(self, paths: Iterable[Path]) -> None:
         """Listen on the first of these paths that can be had. Where none can, it is told, and nobody can connect."""
@@ -174,13 +174,18 @@ class Server:
         uid, pid = _peer(connection)
         handle = self._handle
         assert handle is not None
-        made = self._loop.connect_accepted_socket(lambda: _Connection(self, handle, uid, pid), connection)
-        task = self._loop.create_task(made)
-        self._arriving.add(task)
-        task.add_done_callback(self._arrived)
+        made = _Connection(self, handle, uid, pid)
+        task = self._loop.create_task(self._loop.connect_accepted_socket(lambda: made, connection))
+        self._arriving[made] = task
+        task.add_done_callback(lambda task: self._arrived(made, task))
 
-    def _arrived(self, task: asyncio.Task[object]) -> None:
-        self._arriving.discard(task)
+    def begun(self, connection: _Connection) -> None:
+        """It has arrived: each counts once, from when it is taken until it is lost."""
+        self._arriving.pop(connection, None)
+        self.connections.add(connection)
+
+    def _arrived(self, connection: _Connection, task: asyncio.Task[object]) -> None:
+        self._arriving.pop(connection, None)
         if not task.cancelled():
             task.exception()  # whoever has gone again already is nobody's error
 
@@ -219,7 +224,7 @@ class _Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         transport.set_write_buffer_limits(SLOW_BYTES, SLOW_BYTES // 4)
-        self._server.connections.add(self)
+        self._server.begun(self)
 
     def data_received(self, data: bytes) -> None:
         *lines, rest = data.split(b"\n")
