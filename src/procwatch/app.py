@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -58,6 +59,9 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _NO_GARBAGE_S = 1.0
 # What patterns take in is told a moment later than the first starts: in 100,000 files that takes a while to say.
 _WARN_AFTER_S = 0.25
+# How long a thread that looks at files may keep the loop waiting, each time: Python's own 5 ms add up, as the loop has
+# to wait after each call of the system.
+_TURN_S = 0.0005
 # A signal that comes twice so soon was sent once to the group and once more by a parent that forwards it.
 _SAME_SIGNAL_S = 0.2
 
@@ -71,6 +75,7 @@ def run(request: Request, known: Declared, options: Options) -> int:
             namespace.enter()
         except namespace.IsolationError as error:
             raise ConfigError((problem(request, ("project", "isolation"), f"project: {error}"),)) from error
+    sys.setswitchinterval(_TURN_S)
     return asyncio.run(_run(request, known, options))
 
 
@@ -136,31 +141,23 @@ async def _supervise(start: _Start, store: Store, console: Console, server: Serv
     # In a namespace nothing can be left, and the ids that the file tells of mean nothing.
     if store.is_kept and start.project.isolation == "tree":
         journal.begin()
-    forest = Forest(console.report, Gate(console.screen, console.logs), journal)
-    inputs = Inputs(start.project, start.known.files, store.folder / FINGERPRINTS if store.is_kept else None)
-    assigner = Assigner(Path(start.project.folder), store, server.path)
     chronicle = Chronicle(console)
-    # A copy: each look at os.environ decodes what it finds, and every start takes all of it.
-    releases = ReleaseStore(Path(start.project.folder), store.folder, console.report)
-    surroundings = Surroundings(start.project, dict(os.environ), assigner, console.color, releases)
-    before = releases.complete(store.remembered(), start.project)
+    parts = _parts(start, store, console, server, journal, chronicle)
+    before = parts.releases.complete(store.remembered(), start.project)
     # Whoever has asked for builds ends it: see `Once`.
     ran, goes_on = store.remembered_services(), start.is_watched or bool(start.builds)
     state = initial(start.project, start.chosen, before, ran, watching=goes_on, excepted=start.excepted)
-    terminals = Terminals(lambda: Size(*console.room()))
-    fronts = Fronts(Sockets(Path(start.project.folder)), partial(_open_proxies, forest, console.report))
-    parts = Parts(surroundings, inputs, forest, store, releases, chronicle, terminals, fronts)
     engine = Engine(state, parts)
-    engine.watch_plans(fronts.planned)
+    engine.watch_plans(parts.fronts.planned)
     asked = Asked(start.request, start.options.names, start.options.watch)
     configuration = Configuration(asked, start.known, parts, engine, console.use)
-    commands = Commands(engine, chronicle, terminals, server.ended, console.rings)
+    commands = Commands(engine, chronicle, parts.terminals, server.ended, console.rings)
     commands.take_in, commands.reload = configuration.take_in, configuration.reload
     commands.reload_soon = configuration.reload_soon
     _on_failures(engine)
-    _on_signals(signals, engine, forest, terminals)
+    _on_signals(signals, engine, parts.forest, parts.terminals)
     keys = Keys(_keys(engine, console), signals)
-    own_folder = OwnFolder(store, partial(_on_restored, server, store, journal, releases, engine), console.report)
+    own_folder = OwnFolder(store, partial(_on_restored, server, store, journal, parts.releases, engine), console.report)
     if start.options.once:
         _build_once(start, engine, commands, server, console)
     else:
@@ -173,10 +170,25 @@ async def _supervise(start: _Start, store: Store, console: Console, server: Serv
     finally:
         keys.close()
         own_folder.close()
-        journal.close(left=any(tree.members for tree in forest.trees))
+        journal.close(left=any(tree.members for tree in parts.forest.trees))
         parts.inputs.close()
         watch.cancel()
         await asyncio.wait([watch])
+
+
+def _parts(
+    start: _Start, store: Store, console: Console, server: Server, journal: Journal, chronicle: Chronicle
+) -> Parts:
+    folder = Path(start.project.folder)
+    forest = Forest(console.report, Gate(console.screen, console.logs), journal)
+    releases = ReleaseStore(folder, store.folder, console.report)
+    assigner = Assigner(folder, store, server.path)
+    # A copy: each look at os.environ decodes what it finds, and every start takes all of it.
+    surroundings = Surroundings(start.project, dict(os.environ), assigner, console.color, releases)
+    inputs = Inputs(start.project, start.known.files, store.folder / FINGERPRINTS if store.is_kept else None)
+    terminals = Terminals(lambda: Size(*console.room()))
+    fronts = Fronts(Sockets(folder), partial(_open_proxies, forest, console.report))
+    return Parts(surroundings, inputs, forest, store, releases, chronicle, terminals, fronts)
 
 
 async def _watch(

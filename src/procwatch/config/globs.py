@@ -23,6 +23,8 @@ _REMEMBERED = 20_000
 
 # The group with which pathspec marks "matched as a folder", `foo/` of the path `foo/bar`.
 _FOLDER_MARK = "ps_d"
+# And how it stands in a regular expression.
+_AS_FOLDER = f"(?P<{_FOLDER_MARK}>/)"
 
 
 class PatternError(ProcwatchError):
@@ -222,7 +224,7 @@ class Line:
         found = self.regex.search(path + "/") if is_dir else None
         if not found or not found.groupdict().get(_FOLDER_MARK):
             return False
-        return found.end() == len(path) + 1 or self.regex.pattern == f"(?P<{_FOLDER_MARK}>/)"
+        return found.end() == len(path) + 1 or self.regex.pattern == _AS_FOLDER
 
 
 # Gives something if it finds something.
@@ -235,6 +237,7 @@ class Lines:
     def __init__(self, lines: Iterable[Line] = ()) -> None:
         self._lines = tuple(lines)
         self._searches: tuple[tuple[Search, bool], ...] | None = None
+        self._any: Search | None = None
 
     def __bool__(self) -> bool:
         return bool(self._lines)
@@ -247,6 +250,11 @@ class Lines:
 
     def of_folder(self, path: str) -> bool | None:
         """Whether a folder is left out; None: nothing is said of it."""
+        if self._any is None:
+            every = "|".join(f"(?:{line.regex.pattern.replace(_AS_FOLDER, '/')})" for line in self._lines)
+            self._any = _compiled(every or "(?!)").search
+        if not self._any(path) and not self._any(path + "/"):
+            return None
         for line in reversed(self._lines):
             if line.matches(path, is_dir=True):
                 return not line.negated
@@ -257,10 +265,12 @@ def _grouped(lines: tuple[Line, ...]) -> tuple[tuple[Search, bool], ...]:
     """Lines that follow one another and are of a kind, put together, the last ones first."""
     groups: list[tuple[bool, list[str]]] = []
     for line in reversed(lines):
+        if line.regex.pattern.endswith(_AS_FOLDER):  # of folders only
+            continue
         if not groups or groups[-1][0] != line.negated:
             groups.append((line.negated, []))
         # What matches as a folder does not mean the file itself: that way fails.
-        groups[-1][1].append(line.regex.pattern.replace(f"(?P<{_FOLDER_MARK}>/)", "(?!)"))
+        groups[-1][1].append(line.regex.pattern.replace(_AS_FOLDER, "(?!)"))
     return tuple((_compiled("|".join(f"(?:{one})" for one in ones)).search, not negated) for negated, ones in groups)
 
 

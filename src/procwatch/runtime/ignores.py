@@ -85,6 +85,8 @@ class IgnoreFiles:
         for top, lines in layers:
             inner = self._place.below(folder, top)
             searches += [(f"{inner}/" if inner else "", search, verdict) for search, verdict in lines.searches()]
+        if not searches:
+            return nothing
 
         def is_ignored(name: str) -> bool:
             for prefix, search, verdict in searches:

@@ -122,7 +122,7 @@ class Rules:
         fixed, open_ones = _split(self._ignored, folder)
         known = not fixed[-1].negated if fixed else None
         if not open_ones and known is None:
-            return lambda name: by_list(name) or by_files(name)
+            return by_list if by_files is nothing else lambda name: by_list(name) or by_files(name)
         prefix = f"{folder}/" if folder else ""
 
         def leaves_out(name: str) -> object:

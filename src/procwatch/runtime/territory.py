@@ -30,6 +30,7 @@ from procwatch.runtime.walk import (
     Signature,
     Walk,
     changed_ns,
+    changed_since,
     identify,
     marks,
     walk_start,
@@ -127,7 +128,7 @@ class Territory:
             self._found = self._walk_all(
                 lambda folder: watch(WatchedFolder(folder.real, folder.identity, 0, _what(leads_on=folder.leads_on)))
             )
-            self._unsettled = {path: None for path, one in self._found.files.items() if _is_fresh(one, began_ns)}
+            self._unsettled = dict.fromkeys(changed_since(self._found.files, began_ns - COARSE_CLOCK_NS))
             self._index(Changes())
             self._learned = _Learned(time.monotonic(), self._ignores.epoch)
 

@@ -14,7 +14,7 @@ import os
 import stat
 import struct
 from collections import deque
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import NamedTuple, NewType
 
 from procwatch.frozen import field, frozen, record
@@ -71,6 +71,12 @@ def changed_ns(signature: Signature) -> int:
     """When the file was last changed, in content or otherwise, as far as its times tell."""
     times: tuple[int, int] = _TIMES.unpack_from(signature)
     return max(times)
+
+
+def changed_since(files: Mapping[str, Signature], since_ns: int) -> list[str]:
+    """Those files that were last changed after this moment."""
+    times = _TIMES.unpack_from
+    return [path for path, one in files.items() if max(times(one)) > since_ns]
 
 
 @frozen
