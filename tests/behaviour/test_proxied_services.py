@@ -112,22 +112,7 @@ def test_at_the_first_start_clients_wait_until_verify_has_passed(project: Path, 
 
 
 def test_who_comes_before_the_first_start_waits_until_verify_has_passed(project: Path, start: Start) -> None:
-    port = free_port()
-    built = '[build.app]\nrun = "until test -e go; do sleep 0.02; done"\n'
-    verify = 'verify = "until test -e good; do sleep 0.02; done"'
-    write(project / "watch.toml", toml(port, f'{verify}\nneeds = ["build.app"]\n{built}'))
-    write(project / "version", "1")
-    live = start()
-    live.wait("build_started", "build.app")
-    early = [waiting(port, "/") for _ in range(3)]
-    write(project / "go", "")
-    live.wait("service_started", WEB)
-    late = [waiting(port, "/") for _ in range(3)]
-    write(project / "good", "")
-    pid = live.wait("service_ready", WEB)["pid"]
-    for thread, got in (*early, *late):
-        thread.join(DEADLINE_S)
-        assert got == [f"1 {pid}"]
+    served.keeps_waiting_until_verified(project, start, BY)
 
 
 def test_clients_wait_through_a_crash(project: Path, start: Start) -> None:

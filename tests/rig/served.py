@@ -53,3 +53,23 @@ def waiting(port: int, path: str) -> tuple[threading.Thread, list[str]]:
     thread = threading.Thread(target=lambda: got.append(ask(port, path)))
     thread.start()
     return thread, got
+
+
+def keeps_waiting_until_verified(project: Path, start: Callable[[], Live], by: str) -> None:
+    """Who comes while its build still runs, or it is verified, is answered by the first instance once that is done."""
+    port = free_port()
+    built = '[build.app]\nrun = "until test -e go; do sleep 0.02; done"\n'
+    verify = 'verify = "until test -e good; do sleep 0.02; done"'
+    write(project / "watch.toml", toml(by, port, f'{verify}\nneeds = ["build.app"]\n{built}'))
+    write(project / "version", "1")
+    live = start()
+    live.wait("build_started", "build.app")
+    early = [waiting(port, "/") for _ in range(3)]
+    write(project / "go", "")
+    live.wait("service_started", WEB)
+    late = [waiting(port, "/") for _ in range(3)]
+    write(project / "good", "")
+    pid = live.wait("service_ready", WEB)["pid"]
+    for thread, got in (*early, *late):
+        thread.join(DEADLINE_S)
+        assert got == [f"1 {pid}"]
