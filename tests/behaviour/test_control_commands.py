@@ -184,7 +184,7 @@ def test_a_pause_collects_and_resume_acts_once(project: Path, start: Start) -> N
 def test_events_are_those_of_the_past_or_those_to_come(project: Path, start: Start) -> None:
     live = ready(project, start)
     past = [json.loads(line) for line in Done(project, "events", "-n", "3").out.splitlines()]
-    assert [{**one, "at": ""} for one in past] == [{**one, "at": ""} for one in live.events[-3:]]
+    live.until(lambda: past == live.events[-3:], f"{past} at the end of what `start --json` prints")
     follower = subprocess.Popen(
         [sys.executable, "-m", "procwatch", "events"], cwd=project, stdout=subprocess.PIPE, env=clean_environment()
     )

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from procwatch.core.messages import Notice
 from procwatch.core.model import LogPolicy, Project, Terminal
@@ -124,14 +124,14 @@ class Console:
         ring = None if policy else self.rings.setdefault(name, Ring())
         return Channel(self.screen, name.partition(".")[2], "none" if self._silent else mode, log, ring)
 
-    def publish(self, notice: Notice, tail: list[bytes]) -> None:
-        """Tell of an event."""
+    def publish(self, notice: Notice, event: Mapping[str, Any]) -> None:
+        """Tell of an event; `event`: its fields, as `--json` prints them."""
         if notice.event == "files_changed":
             self._affected = frozenset(notice.names)
             if self._look.clear:
                 self.screen.clear()
         if self._events is not None and not self._look.answers:
-            self._events.plain(as_json(notice, time.time(), tail))
+            self._events.plain(as_json(event))
         self._reporter.notice(notice)
 
     def planned(self, holds: Mapping[str, str], *, at_rest: bool) -> None:

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from procwatch.core.messages import Notice
 from procwatch.output.words import unicode_only
-
-
-def as_json(notice: Notice, at_s: float, tail: Sequence[bytes] = ()) -> str:
-    """One object without a line feed."""
-    return json.dumps(as_data(notice, at_s, tail), allow_nan=False)
 
 
 def as_data(notice: Notice, at_s: float, tail: Sequence[bytes] = ()) -> dict[str, Any]:
@@ -38,6 +33,11 @@ def as_data(notice: Notice, at_s: float, tail: Sequence[bytes] = ()) -> dict[str
         "output": [line.decode("utf-8", "backslashreplace") for line in tail],
     }
     return {key: value for key, value in told.items() if value not in (None, "", [])}
+
+
+def as_json(event: Mapping[str, Any]) -> str:
+    """One object without a line feed."""
+    return json.dumps(event, allow_nan=False)
 
 
 def stamp(at_s: float) -> str:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from procwatch.core import messages as msg
 from procwatch.core.model import Terminal
 from procwatch.output.events import as_data
 from procwatch.runtime.outputs import FAILURES
-from procwatch.runtime.parts import Output, World
+from procwatch.runtime.parts import Output
 
 # Some hours of work, and under a megabyte.
 _KEPT = 1000
@@ -23,11 +23,27 @@ _KEPT = 1000
 Follower = Callable[[dict[str, Any]], bool]
 
 
-class Chronicle:
-    """Passes on to the world what the engine tells, and keeps the events."""
+class Display(Protocol):
+    """Where the user sees what happens."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def output(self, name: str, mode: Terminal) -> Output:
+        """A new channel for one process of a unit."""
+
+    def publish(self, notice: msg.Notice, event: Mapping[str, Any]) -> None:
+        """Something happened; `event`: its fields, as `--json` prints them."""
+
+    def planned(self, holds: Mapping[str, str], *, at_rest: bool) -> None:
+        """A plan was made."""
+
+    def report(self, line: str) -> None:
+        """A line for the user that is no event."""
+
+
+class Chronicle:
+    """Passes on to the user's display what the engine tells, and keeps the events: each has one time everywhere."""
+
+    def __init__(self, display: Display) -> None:
+        self._display = display
         self._events: deque[dict[str, Any]] = deque(maxlen=_KEPT)
         self._failures: dict[str, dict[str, Any]] = {}
         self._followers: list[Follower] = []
@@ -52,12 +68,12 @@ class Chronicle:
 
     def output(self, name: str, mode: Terminal) -> Output:
         """A new channel for one process of a unit."""
-        return self._world.output(name, mode)
+        return self._display.output(name, mode)
 
     def publish(self, notice: msg.Notice, tail: list[bytes]) -> None:
         """Something happened."""
-        self._world.publish(notice, tail)
         event = as_data(notice, time.time(), tail)
+        self._display.publish(notice, event)
         self._events.append(event)
         if notice.name is not None:
             if notice.event in FAILURES:
@@ -69,8 +85,8 @@ class Chronicle:
 
     def planned(self, holds: Mapping[str, str], *, at_rest: bool) -> None:
         """A plan was made."""
-        self._world.planned(holds, at_rest=at_rest)
+        self._display.planned(holds, at_rest=at_rest)
 
     def report(self, line: str) -> None:
         """A line for the user that is no event."""
-        self._world.report(line)
+        self._display.report(line)
