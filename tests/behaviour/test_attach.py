@@ -28,11 +28,17 @@ stop = {{ grace = "1s" }}
 """
 # Answers each line; tells its size when it is asked, and when that changes.
 APP = r"""
-import os, signal, sys
-def size(*_):
+import os, signal, sys, threading
+def size():
     columns, rows = os.get_terminal_size()
-    print(f"size {rows}x{columns}", flush=True)
-signal.signal(signal.SIGWINCH, size)
+    os.write(1, b"size %dx%d\n" % (rows, columns))
+def resized():
+    while signal.sigwait({signal.SIGWINCH}):
+        size()
+# By a thread: a handler would not be called between the look for signals and the wait for a line.
+signal.signal(signal.SIGWINCH, lambda *_: None)
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGWINCH})
+threading.Thread(target=resized, daemon=True).start()
 print("terminal", [os.isatty(n) for n in (0, 1, 2)], os.environ["TERM"])
 size()
 while True:

@@ -1,4 +1,4 @@
-"""Whether a port of this machine is taken, and by whom.
+"""Whether a port of this machine is taken, and by whom; and which one is free.
 
 Rule 1: whether it is taken is tried, by binding to it; whom it belongs to is only for the message.
 """
@@ -8,10 +8,18 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import random
 import socket
+from collections.abc import Container, Sequence
 
 from procwatch.runtime.census import command_name
 
+# Below are the ports that programs are known by.
+_LEAST_FREE, _END = 10_000, 65_536
+# A free port is found at once; with so many tries none is found only where there is none.
+_TRIES = 1000
+# What the system gives to outgoing connections, where it does not say (macOS).
+_USUAL_OUTGOING = (49_152, 65_535)
 _LOOPBACKS = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 # The state of a listening socket in /proc/net/tcp.
 _LISTENING = "0A"
@@ -35,6 +43,31 @@ def _is_taken(family: int, host: str, port: int) -> bool:
     except OSError as error:  # without IPv6, or for a low port, nothing is known: the service itself will tell
         return error.errno == errno.EADDRINUSE
     return False
+
+
+def find_free(excepted: Container[int]) -> int | None:
+    """A port that no program has on the loopback, and none of these; None where there is none.
+
+    Not one that the system gives to outgoing connections, if it leaves any: that could be somebody else's before the
+    service opens it, and procwatch itself makes such connections all the time where it passes requests on.
+    """
+    first, last = _outgoing()
+    candidates: Sequence[int] = (*range(_LEAST_FREE, first), *range(last + 1, _END)) or range(_LEAST_FREE, _END)
+    for _ in range(_TRIES):
+        port = random.choice(candidates)  # noqa: S311 (no secret)
+        if port not in excepted and not is_taken(port):
+            return port
+    return None
+
+
+def _outgoing() -> tuple[int, int]:
+    """The first and the last port that the system gives to outgoing connections."""
+    try:
+        with open("/proc/sys/net/ipv4/ip_local_port_range") as file:  # noqa: PTH123
+            first, last = map(int, file.read().split())
+    except OSError:
+        return _USUAL_OUTGOING
+    return first, last
 
 
 async def holder_of(port: int) -> str | None:

@@ -8,7 +8,6 @@ Rule 3: what passes the bytes on is imported and started only when there is some
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Protocol
@@ -21,8 +20,6 @@ from procwatch.runtime.claims import Claims
 from procwatch.runtime.listening import own_way
 
 _Address = tuple[str, int]
-# A free port is one that two looks find free; with so many tries none is found only where there is none.
-_TRIES = 50
 
 
 class Opened(Protocol):
@@ -165,14 +162,10 @@ class PublicPorts:
 
     def _free_port(self, public: Listener) -> int:
         """One that no program has on the loopback, and no other instance was given."""
-        given = {place.port for place in self._places.values()} | {public.port}
-        for _ in range(_TRIES):
-            with socket.socket() as trial:
-                trial.bind(("127.0.0.1", 0))
-                port = int(trial.getsockname()[1])
-            if port not in given and not ports.is_taken(port):
-                return port
-        raise ProcwatchError("no free port was found for it")
+        port = ports.find_free({place.port for place in self._places.values()} | {public.port})
+        if port is None:
+            raise ProcwatchError("no free port was found for it")
+        return port
 
     def _tidy(self) -> None:
         for address in self._open.keys() - self._claims.needed():
