@@ -121,14 +121,16 @@ def _described(fields: _Fields) -> dict[str, Any]:
 
 
 def _init(made: Any, fields: _Fields) -> Callable[..., None]:
-    names = tuple(fields)
+    names, known = tuple(fields), fields.keys()
     # A slot's own setter: `__setattr__` refuses.
     puts = tuple(getattr(made, name).__set__ for name in names)
     defaults = {name: one.default for name, one in fields.items() if one.default is not _NONE}
     makers = {name: one.default_factory for name, one in fields.items() if one.default_factory is not _NONE}
 
     def init(self: object, /, *given: Any, **named: Any) -> None:
-        if len(given) != len(names) or named:
+        if not given and len(named) == len(names) and named.keys() <= known:
+            given = tuple(map(named.__getitem__, names))  # as `replace` calls it: dozens of times for each save
+        elif len(given) != len(names) or named:
             values = {**defaults, **dict(zip(names, given, strict=False)), **named}
             values |= {name: make() for name, make in makers.items() if name not in values} if makers else {}
             if not len(given) <= len(names) == len(values) or not named.keys() <= set(names[len(given) :]):
