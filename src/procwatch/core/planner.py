@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from procwatch.core import asked, builds, echoes, ending, graph, life, needed, releases, reload, replicas
+from procwatch.core import asked, builds, echoes, ending, graph, holds, life, releases, reload, replicas
 from procwatch.core import messages as msg
 from procwatch.core.draft import STOPS_LIMIT, Draft, Standing, needs_without
 from procwatch.core.model import Build, Project, Service
@@ -22,7 +22,6 @@ from procwatch.core.state import (
     Phase,
     Remembered,
     RememberedService,
-    ServiceState,
     State,
 )  # fmt: skip
 from procwatch.frozen import frozen
@@ -268,10 +267,10 @@ def _advance_due_build(draft: Draft, build: Build, standings: dict[str, Standing
     if build.name in draft.state.paused and not state.asked:
         draft.holds[build.name] = "paused"
         return
-    if hold := _build_hold(draft, build, standings):
+    if hold := holds.of_build(draft, build, standings):
         draft.holds[build.name] = hold
         return
-    no_place = _place_hold(draft, build)
+    no_place = holds.of_place(draft, build)
     if no_place:
         draft.holds[build.name] = no_place
     if not state.looked:
@@ -289,57 +288,6 @@ def _advance_due_build(draft: Draft, build: Build, standings: dict[str, Standing
         builds.start(draft, build)
 
 
-def _build_hold(draft: Draft, build: Build, standings: dict[str, Standing]) -> str | None:
-    """Why a due build cannot go now, whatever places are free."""
-    if reason := reload.newcomer_hold(draft, build):
-        return reason
-    for need in build.build_needs:
-        if standings[need.name] == "busy":
-            return f"waits for {need.name}"
-        if standings[need.name] == "failed":
-            return f"waits for {need.name}, which failed"
-    for need in build.service_needs:
-        if reason := needed.unmet(draft, need, standings, settled=True):
-            return reason
-    for service in draft.active_services:
-        if draft.services[service.name].phase is Phase.RETIRING and build.name in draft.in_place(service):
-            # It is being stopped to start from what is on disk now: a build must not write there first.
-            return f"waits until {service.name} has started"
-    return _turn_hold(draft, build)
-
-
-def _turn_hold(draft: Draft, build: Build) -> str | None:
-    """Those below that were outdated three times in a row go first."""
-    for name in (build.name, *draft.below(build.name)):
-        if name not in draft.builds:
-            continue
-        state = draft.builds[name]
-        if name != build.name and state.activity == "running" and state.stops >= STOPS_LIMIT:
-            return f"waits for {name}, which was stopped {STOPS_LIMIT} times in a row"
-        if state.offered and (users := [user for user in draft.below(name) if _is_under_way(draft, user)]):
-            return f"waits until {users[0]} has taken run {state.run} of {name}"
-    return None
-
-
-def _is_under_way(draft: Draft, name: str) -> bool:
-    if name in draft.builds:
-        state = draft.builds[name]
-        return state.activity != "idle" or (state.due and state.check != 0)
-    return draft.services[name].phase in ALIVE - {Phase.READY, Phase.STARTING, Phase.VERIFYING, Phase.LEAVING}
-
-
-def _place_hold(draft: Draft, build: Build) -> str | None:
-    """Why there is no place to run it now: all jobs taken, or its lock."""
-    running = draft.under_way()
-    if build.lock is not None:
-        for other in running:
-            if other.lock == build.lock:
-                return f'waits for {other.name}, which holds the lock "{build.lock}"'
-    if len(running) >= draft.project.jobs:
-        return f"waits for one of {draft.project.jobs} jobs"
-    return None
-
-
 def _advance_service(draft: Draft, service: Service) -> None:
     state = draft.services[service.name]
     if not state.wanted:
@@ -354,26 +302,18 @@ def _advance_service(draft: Draft, service: Service) -> None:
     wanted = draft.wanted_basis(service, standings)
     current = state.candidate.basis if state.candidate else state.basis
     if not state.due and (wanted is None or wanted in (current, state.refused)):
-        if wanted is None and (reason := _why_not_fresh(draft, service, standings)):
+        if wanted is None and (reason := holds.not_fresh(draft, service, standings)):
             draft.holds[service.name] = f"outdated: {reason}"
         return
     if service.name in draft.state.paused and not state.due:
         draft.holds[service.name] = "paused"
         return
     basis = _next_basis(draft, service, standings, wanted)
-    hold = _service_hold(draft, service, standings, basis, settled=wanted is not None and wanted != current)
-    hold = hold or _others_hold(service, state) or replicas.hold(draft, service)
+    hold = holds.of_service(draft, service, standings, basis, settled=wanted is not None and wanted != current)
     if hold or basis is None:
         draft.holds[service.name] = hold or "waits for its builds"
     else:
         draft.step(service.name, life.Go(basis))
-
-
-def _others_hold(service: Service, state: ServiceState) -> str | None:
-    """Why no candidate is begun beside an instance that serves: one that was there before has not ended yet."""
-    if service.switch != "overlap" or state.phase is not Phase.READY or not state.others:
-        return None
-    return f"waits until run {min(state.others)} has ended"
 
 
 def _next_basis(draft: Draft, service: Service, standings: dict[str, Standing], wanted: Basis | None) -> Basis | None:
@@ -407,30 +347,3 @@ def _will_run(draft: Draft, name: str) -> bool:
     state = draft.builds[name]
     is_due = (state.due or state.check != 0) and name not in draft.state.paused
     return state.activity != "idle" or is_due
-
-
-def _service_hold(
-    draft: Draft, service: Service, standings: dict[str, Standing], basis: Basis | None, *, settled: bool
-) -> str | None:
-    """Why a service that is due cannot go now."""
-    if reason := reload.newcomer_hold(draft, service):
-        return reason
-    if basis is None:
-        return _why_not_fresh(draft, service, standings)
-    for need in service.service_needs:
-        if reason := needed.unmet(draft, need, standings, settled=settled):
-            return reason
-    return None
-
-
-def _why_not_fresh(draft: Draft, service: Service, standings: dict[str, Standing]) -> str | None:
-    """The first thing that keeps a service from being up to date, and how."""
-    if problem := draft.services[service.name].problem:
-        return problem
-    for name in sorted({need.name for need in service.build_needs} | set(draft.above(service))):
-        if draft.builds[name].failure is not None and standings[name] == "failed":
-            return f"{name} failed ({draft.builds[name].failure})"
-    for need in service.build_needs:
-        if standings[need.name] != "fresh":
-            return f"waits for {need.name}"
-    return None
