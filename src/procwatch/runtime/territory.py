@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from threading import RLock
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from procwatch.frozen import field, record
 from procwatch.runtime.engines import Events, WatchedFolder
@@ -22,6 +22,7 @@ from procwatch.runtime.fingerprints import read_content
 from procwatch.runtime.ignores import RULE_FILES, IgnoreFiles
 from procwatch.runtime.places import Base, is_ancestor, is_within, parent_of, within
 from procwatch.runtime.rules import Rules
+from procwatch.runtime.spots import Spots, what_of
 from procwatch.runtime.walk import (
     COARSE_CLOCK_NS,
     Alias,
@@ -77,14 +78,7 @@ class Territory:
         # Files that may change again without looking different, and where it is known what they held.
         self._unsettled: dict[str, bytes | None] = {}
         self._generations: dict[str, int] = {}
-        # By real folder: the paths that it stands for, and which names in it count (None: any).
-        self._spots: dict[str, list[tuple[str, frozenset[str] | None]]] = {}
-        # By real place: the files and links that an event there concerns, besides what its folder stands for.
-        self._targets: dict[str, set[str]] = {}
-        # Folders above all of these: if one is moved or deleted, everything is looked at.
-        self._above: frozenset[str] = frozenset()
-        self._listed: dict[tuple[int, int], list[tuple[str, Folder]]] = {}
-        self._watched: frozenset[WatchedFolder] = frozenset()
+        self._spots = Spots(place, self._found, (), self._generations)
         self._top: str | None = None  # it has not looked yet
         self._learned: _Learned | None = None
         self._before: Territory | None = None
@@ -101,7 +95,7 @@ class Territory:
     def folders(self) -> frozenset[WatchedFolder]:
         """The real folders whose events are needed, as of the last look."""
         with self._lock:
-            return self._watched
+            return self._spots.watched
 
     def known_to(self, rules: Sequence[Rules], within_s: float = math.inf) -> Found | None:
         """What a walk over these rules would find, from what is known; `learn` must not have been longer ago than that.
@@ -126,7 +120,7 @@ class Territory:
         with self._lock:
             began_ns = time.time_ns()
             self._found = self._walk_all(
-                lambda folder: watch(WatchedFolder(folder.real, folder.identity, 0, _what(leads_on=folder.leads_on)))
+                lambda folder: watch(WatchedFolder(folder.real, folder.identity, 0, what_of(leads_on=folder.leads_on)))
             )
             self._unsettled = dict.fromkeys(changed_since(self._found.files, began_ns - COARSE_CLOCK_NS))
             self._index(Changes())
@@ -166,7 +160,7 @@ class Territory:
                 self._ignores.forget()
                 return self.sweep()
             paths = {path: place in events.writing for place in events.places for path in self._names_of(place)}
-            if not self._above.isdisjoint(events.places):
+            if not self._spots.above.isdisjoint(events.places):
                 return self.sweep()
             changes = Changes()
             self._look_at(paths, changes)
@@ -178,20 +172,15 @@ class Territory:
     def look_into(self, folders: Iterable[str]) -> Changes:
         """Look at all that is in these real folders, and at the links that lead over them."""
         with self._lock:
-            reals = set(folders)
-            paths = {logical for real in reals for logical, _ in self._spots.get(real, ())}
-            for place, concerned in self._targets.items():
-                if place in reals or (place.rpartition("/")[0] or "/") in reals:
-                    paths |= concerned
             changes = Changes()
-            self._look_at(dict.fromkeys(paths, False), changes)
+            self._look_at(dict.fromkeys(self._spots.below(set(folders)), False), changes)
             return changes
 
     def _is_rule_file(self, event: str) -> bool:
         folder, _, name = event.rpartition("/")
         if name == "exclude":
-            return folder.endswith("/info") and folder in self._spots
-        return name in RULE_FILES and folder in self._spots
+            return folder.endswith("/info") and self._spots.has(folder)
+        return name in RULE_FILES and self._spots.has(folder)
 
     def _start(self) -> str:
         """Where walks begin: above all that is watched, where a folder exists."""
@@ -202,15 +191,10 @@ class Territory:
 
     def _names_of(self, event: str) -> set[str]:
         """The project's names for a real path; a folder that had an event itself is no longer taken for the same."""
-        paths = set(self._targets.get(event, ()))
-        folder, _, name = event.rpartition("/")
-        for logical, names in self._spots.get(folder or "/", ()):
-            if names is None or name in names:
-                paths.add(self._place.join(logical, name))
-        if event in self._spots:
-            self._generations[event] = self._generations.get(event, 0) + 1
-            paths |= {logical for logical, _ in self._spots[event]}
-        return paths
+        if not self._spots.has(event):
+            return self._spots.names_of(event)
+        self._generations[event] = self._generations.get(event, 0) + 1
+        return self._spots.names_of(event) | self._spots.stands_for(event)
 
     def _look_at(self, asked: Mapping[str, bool], changes: Changes) -> None:
         """Look again at these paths, and at all that is below those that are or were folders."""
@@ -224,7 +208,7 @@ class Territory:
         exact = {path for path in asked if not is_below(path)}
 
         def elsewhere(identity: tuple[int, int]) -> list[tuple[str, Folder]]:
-            return [known for known in self._listed.get(identity, ()) if not is_below(known[0])]
+            return [known for known in self._spots.listed(identity) if not is_below(known[0])]
 
         began_ns = time.time_ns()
         walk = Walk(self._place, self._rules, elsewhere=elsewhere, left_out=self._left_out_above)
@@ -256,7 +240,7 @@ class Territory:
 
     def _is_orphan(self, path: str, alias: Alias) -> bool:
         """Whether one of the rules for which it was left out finds it nowhere else any more."""
-        places = [folder for one, folder in self._listed.get(alias.identity, ()) if one != path]
+        places = [folder for one, folder in self._spots.listed(alias.identity) if one != path]
         return any(all(rules not in folder.listing for folder in places) for rules in alias.rules)
 
     def _compare(
@@ -313,82 +297,9 @@ class Territory:
 
     def _index(self, changes: Changes) -> None:
         """Work out from what was found what is to be watched, and what events there concern."""
-        found = self._found
-        self._listed = {}
-        for path, folder in found.folders.items():
-            if folder.listing:
-                self._listed.setdefault(folder.identity, []).append((path, folder))
-        self._spots, identities = self._find_spots()
-        leading = {folder.real for folder in found.folders.values() if folder.leads_on}
-        # Of one real folder as much is to be told as is needed under any of its names, or for links that lead there.
-        leading = {real for real in leading if len(self._spots[real]) == 1}
-        leading -= {place.rpartition("/")[0] or "/" for place in self._targets}
-        wanted = {
-            WatchedFolder(real, identity, self._generations.get(real, 0), _what(leads_on=real in leading))
-            for real, identity in identities.items()
-        }
-        for real, identity, paths in self._files_of_several_names():
-            self._targets.setdefault(real, set()).update(paths)
-            wanted.add(WatchedFolder(real, identity, 0, "file"))
-        self._above = _above(identities)
-        for real in self._above:
-            if (above := identify(real)) is not None:
-                wanted.add(WatchedFolder(real, above, 0, "itself"))
-        changes.has_new_folders = changes.has_new_folders or wanted != self._watched
-        self._watched = frozenset(wanted)
-
-    def _find_spots(
-        self,
-    ) -> tuple[dict[str, list[tuple[str, frozenset[str] | None]]], dict[str, tuple[int, int]]]:
-        """The real folders in which events count, what they stand for, and which of them are there."""
-        spots: dict[str, list[tuple[str, frozenset[str] | None]]] = {}
-        identities: dict[str, tuple[int, int]] = {}
-        for path, folder in self._found.folders.items():
-            spots.setdefault(folder.real, []).append((path, folder.names))
-            identities[folder.real] = folder.identity
-        for path, names in self._ignores.extra_folders() if self._rules else ():
-            spots.setdefault(os.path.realpath(self._place.absolute(path)), []).append((path, names))
-        self._targets = {}
-        for link, places in self._found.ways.items():
-            for place in places:
-                self._targets.setdefault(place, set()).add(link)
-                spots.setdefault(place.rpartition("/")[0] or "/", [])
-        for real in spots.keys() - identities.keys():
-            identity = identify(real)
-            if identity is not None:
-                identities[real] = identity
-        return spots, identities
-
-    def _files_of_several_names(self) -> Iterator[tuple[str, tuple[int, int], set[str]]]:
-        """Each under one real path: what happens there happens under all of its names."""
-        names: dict[tuple[int, int], set[str]] = {}
-        for path, identity in self._found.shared.items():
-            names.setdefault(identity, set()).add(path)
-        for identity, paths in names.items():
-            yield self._real_of(min(paths)), identity, paths
-
-    def _real_of(self, path: str) -> str:
-        """Where the content of a file really is."""
-        if path in self._found.ways:
-            return self._found.ways[path][-1]
-        folder = self._found.folders.get(parent_of(path))
-        name = path.rpartition("/")[2]
-        return f"{folder.real}/{name}" if folder else os.path.realpath(self._place.absolute(path))
-
-
-def _what(*, leads_on: bool) -> Literal["names", "entries"]:
-    return "entries" if leads_on else "names"
-
-
-def _above(folders: Iterable[str]) -> frozenset[str]:
-    """All folders above these that are not among them; the root of all cannot go."""
-    above: set[str] = set()
-    for real in folders:
-        parent = real.rpartition("/")[0]
-        while parent and parent not in above:
-            above.add(parent)
-            parent = parent.rpartition("/")[0]
-    return frozenset(above - set(folders))
+        before, extra = self._spots.watched, self._ignores.extra_folders() if self._rules else ()
+        self._spots = Spots(self._place, self._found, extra, self._generations)
+        changes.has_new_folders = changes.has_new_folders or self._spots.watched != before
 
 
 _T = TypeVar("_T")
