@@ -125,3 +125,13 @@ class Exchange:
         self._is_deciding = self._is_deciding and bool(self._asked)
         if request.expects and not self._asked and not requests.is_between:
             raise NotUnderstood  # the client may send its body now, or leave it out
+
+
+def unavailable(name: str) -> bytes:
+    """The answer in place of a service that does not run."""
+    text = f"procwatch: {name} does not run\n".encode()
+    head = (
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\n"
+        f"Content-Length: {len(text)}\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + text

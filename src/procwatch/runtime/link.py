@@ -11,16 +11,13 @@ from __future__ import annotations
 import errno
 import socket
 import time
-from contextlib import suppress
 from typing import Protocol
 
-from procwatch.runtime.exchange import Exchange
+from procwatch.runtime.exchange import Exchange, unavailable
 from procwatch.runtime.http_boundary import begins_request
-from procwatch.runtime.side import LOOPBACKS, Side, reset_at_close, was_reset
+from procwatch.runtime.side import LOOPBACKS, PIECE_BYTES, Side, reset_at_close, was_reset
 from procwatch.runtime.turns import READ, WRITE, Turns
 
-# One piece: with more, slow clients would hold more; with less, large files take more turns.
-PIECE_BYTES = 64 * 1024
 # A client that is kept between two requests without an instance: nginx' and Apache's defaults are 75 and 5 s.
 KEPT_S = 60.0
 # After an instance has ended its half, for what the client may still have to say. The kernel gives a closed socket as
@@ -128,8 +125,7 @@ class Link:
             return
         self._is_closed = True
         self._drop_instance()
-        self._unwatch(self._client)
-        self._client.sock.close()
+        self._client.close(self._front.turns)
         self._front.gone(self)
 
     # --- the client --------------------------------------------------------------------------------------------------
@@ -145,11 +141,11 @@ class Link:
 
     def _read_client(self) -> None:
         try:
-            data = self._client.sock.recv(PIECE_BYTES)
-        except (BlockingIOError, InterruptedError):
-            return
+            data = self._client.read()
         except OSError:
             self._client_broke()
+            return
+        if data is None:
             return
         if not data:
             self._client_ended()
@@ -264,11 +260,11 @@ class Link:
 
     def _read_instance(self, side: Side) -> None:
         try:
-            data = side.sock.recv(PIECE_BYTES)
-        except (BlockingIOError, InterruptedError):
-            return
+            data = side.read()
         except OSError:
             self._instance_broke(side)
+            return
+        if data is None:
             return
         if not data:
             side.has_ended = True
@@ -352,25 +348,16 @@ class Link:
     def _drop_instance(self) -> None:
         if self._instance is None:
             return
-        self._unwatch(self._instance)
-        self._instance.sock.close()
+        self._instance.close(self._front.turns)
         self._instance = None
         port, self.port = self.port, 0
         self._front.detached(port)
 
     def _send(self, side: Side, data: bytes) -> None:
-        if side.unsent:
-            side.unsent += data
-            return
         try:
-            sent = side.sock.send(data)
-        except (BlockingIOError, InterruptedError):
-            sent = 0
+            side.send(data)
         except OSError:
             self._cannot_send(side)
-            return
-        if sent < len(data):
-            side.unsent = data[sent:]
 
     def _cannot_send(self, side: Side) -> None:
         if side is self._client:
@@ -408,10 +395,7 @@ class Link:
         """Pass the other's end on behind all that it has sent; close when both have ended."""
         if side.unsent:
             return
-        if not side.is_shut:
-            side.is_shut = True
-            with suppress(OSError):  # it has gone meanwhile, which its next event tells
-                side.sock.shutdown(socket.SHUT_WR)
+        side.shut()
         if side.has_ended and not other.unsent:
             self.close()
 
@@ -423,10 +407,8 @@ class Link:
             return
         if self._client.has_ended:
             self.close()
-        elif not self._client.is_shut:
-            self._client.is_shut = True
-            with suppress(OSError):
-                self._client.sock.shutdown(socket.SHUT_WR)
+        else:
+            self._client.shut()
 
     def _break_client(self) -> None:
         """Reset the client's connection, behind what the instance had sent before it broke."""
@@ -445,18 +427,13 @@ class Link:
             self.close()
             return
         self._held = self._again = b""
-        self._send(self._client, _unavailable(self._front.name))
+        self._send(self._client, unavailable(self._front.name))
         if not self._is_closed:
             self._linger()
 
     def _limit(self, seconds: float) -> None:
         if not self._is_closed:
             self._front.limit(self, time.monotonic() + seconds)
-
-    def _unwatch(self, side: Side) -> None:
-        if side.watched:
-            self._front.turns.watch(side.sock, side.watched, 0, side.on_event)
-            side.watched = 0
 
     def _settle(self) -> None:
         """Watch for what can be done next. A side is read only if the other has taken all that came before."""
@@ -467,23 +444,10 @@ class Link:
         has_room = len(self._held) < PIECE_BYTES and not (instance is not None and instance.unsent)
         if has_room and not client.has_ended and not self._is_broken:
             wanted |= READ
-        if wanted != client.watched:
-            self._front.turns.watch(client.sock, client.watched, wanted, client.on_event)
-            client.watched = wanted
+        client.watch(self._front.turns, wanted)
         if instance is None:
             return
         wanted = WRITE if instance.unsent or instance.is_connecting else 0
         if not instance.has_ended and not instance.is_connecting and not client.unsent:
             wanted |= READ
-        if wanted != instance.watched:
-            self._front.turns.watch(instance.sock, instance.watched, wanted, instance.on_event)
-            instance.watched = wanted
-
-
-def _unavailable(name: str) -> bytes:
-    text = f"procwatch: {name} does not run\n".encode()
-    head = (
-        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\n"
-        f"Content-Length: {len(text)}\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
-    )
-    return head.encode() + text
+        instance.watch(self._front.turns, wanted)
