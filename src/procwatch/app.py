@@ -45,6 +45,7 @@ from procwatch.runtime.releases import ReleaseStore
 from procwatch.runtime.server import Server
 from procwatch.runtime.signals import Signals
 from procwatch.runtime.sockets import Sockets, how_many
+from procwatch.runtime.stopping import Stopped
 from procwatch.runtime.store import FINGERPRINTS, Store
 from procwatch.runtime.strays import end_strays
 from procwatch.runtime.systemd import Notifier
@@ -213,6 +214,8 @@ async def _watch(
         own_folder.watch()  # after all else: instances of inotify are few
         follow = [_follow(start, configuration, console)] if start.options.watch else []
         await asyncio.gather(_warn(start, inputs, console), *follow)
+    except Stopped:
+        pass
     except Exception as error:
         console.report(f"watching has failed: {error}; procwatch stops")
         engine.tell(msg.StopAsked(1))

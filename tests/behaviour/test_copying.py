@@ -15,9 +15,10 @@ import pytest
 
 from procwatch.core.model import Build
 from procwatch.runtime import copying, releases
-from procwatch.runtime.copying import Copied, OutputsError, Stopped, copy_outputs, is_there
+from procwatch.runtime.copying import Copied, OutputsError, copy_outputs, is_there
 from procwatch.runtime.places import Base
 from procwatch.runtime.releases import ReleaseStore
+from procwatch.runtime.stopping import Stop, Stopped
 from tests.rig.live import DEADLINE_S, write
 
 Copy = Callable[..., tuple[Path, Copied]]
@@ -44,11 +45,11 @@ def copy(made: Path, tmp_path: Path) -> Copy:
     """Copy some of it; the second copy knows the first."""
     done: list[tuple[Path, Copied]] = []
 
-    def go(*outputs: str, stop: Event | None = None) -> tuple[Path, Copied]:
+    def go(*outputs: str, stop: Stop | None = None) -> tuple[Path, Copied]:
         target = tmp_path / f"copy{len(done)}"
         target.mkdir()
         before, known = (done[-1][0], done[-1][1].files) if done else (None, {})
-        copied = copy_outputs(Base(str(made)), outputs, target, before=before, known=known, stop=stop or Event())
+        copied = copy_outputs(Base(str(made)), outputs, target, before=before, known=known, stop=stop or Stop())
         done.append((target, copied))
         return done[-1]
 
@@ -85,7 +86,7 @@ def test_what_is_missing_is_told_by_its_name(made: Path, copy: Copy) -> None:
     for output in ("out/none", "none/*.js"):
         assert not is_there(Base(str(made)), output)
         with pytest.raises(OutputsError, match=f'"{output[:4]}.*" is missing'):
-            copy_outputs(Base(str(made)), [output], made, before=None, known={}, stop=Event())
+            copy_outputs(Base(str(made)), [output], made, before=None, known={}, stop=Stop())
 
 
 @pytest.mark.parametrize(
@@ -192,7 +193,7 @@ def test_folders_that_may_not_be_written_are_copied(made: Path, copy: Copy) -> N
 
 
 def test_it_stops_soon_when_asked_to(copy: Copy) -> None:
-    stop = Event()
+    stop = Stop()
     stop.set()
     with pytest.raises(Stopped):
         copy("out", stop=stop)
@@ -204,7 +205,7 @@ def test_one_that_is_given_up_twice_is_waited_for_all_the_same(
     """By a change, and then by the end of everything."""
     begun, go_on = Event(), Event()
 
-    def copy_slowly(*_args: object, stop: Event, **_more: object) -> Copied:
+    def copy_slowly(*_args: object, stop: Stop, **_more: object) -> Copied:
         begun.set()
         assert stop.wait(DEADLINE_S)
         assert go_on.wait(DEADLINE_S)

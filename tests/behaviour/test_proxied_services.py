@@ -17,7 +17,7 @@ from tests.behaviour.test_listen import control
 from tests.rig import served
 from tests.rig.live import DEADLINE_S, Live, is_gone_after_another, write
 from tests.rig.sample import free_port
-from tests.rig.served import WEB, ask, waiting
+from tests.rig.served import WEB, ask, follow_each_other, waiting
 
 BY = 'proxy = "ADDRESS"'
 toml = partial(served.toml, BY)
@@ -35,13 +35,9 @@ def test_no_request_and_no_kept_connection_is_lost_while_versions_follow_each_ot
 ) -> None:
     live, port = running(project, start, f'switch = "{switch}"', rude=rude)
     with Load(port) as load:
-        for number in range(2, 8):
-            write(project / "version", str(number))
-            live.wait("service_switched", WEB, times=number - 1)
-        live.until(lambda: any(body.startswith(b"7") for body in [*load.bodies]), "an answer of the last one")
+        follow_each_other(project, live, load, 7)
     assert load.lost == 0, (load.fresh, load.kept)
     assert load.closed == 0
-    assert {body.split()[0] for body in load.bodies} == {str(number).encode() for number in range(1, 8)}
 
 
 @pytest.mark.parametrize("rude", [False, True])

@@ -8,9 +8,9 @@ import pytest
 from benchmarks.load import Load
 
 from tests.behaviour.conftest import Start
-from tests.rig.live import Live
 from tests.rig.needs import need_commands, need_crates, need_linux
 from tests.rig.sample import SAMPLES, copy, edit
+from tests.rig.served import answered
 
 # Folder, what it needs, the service, the file with the greeting.
 SERVERS = [
@@ -42,13 +42,8 @@ def test_08_sockets_no_request_is_lost(
     with Load(port + (name == "gunicorn")) as load:
         for before, after in (("Hello", "Good morning"), ("Good morning", "Good evening")):
             edit(project / source, f'"{before}"', f'"{after}"')
-            said(live, load, after)
+            answered(live, load, after)
     assert load.lost == 0, (load.fresh, load.kept)
-
-
-def said(live: Live, load: Load, greeting: str) -> None:
-    """Wait until clients are greeted so."""
-    live.until(lambda: any(body.startswith(greeting.encode()) for body in [*load.bodies]), repr(greeting))
 
 
 def test_the_readme_names_every_folder() -> None:

@@ -234,6 +234,23 @@ time.sleep(1000)
     assert (project / "got").exists()
 
 
+def test_ctrl_c_does_not_wait_for_a_file_that_takes_long_to_read(project: Path, start: Start) -> None:
+    with (project / "large").open("wb") as file:
+        file.truncate(1 << 40)  # of holes: to read it takes a quarter of an hour
+    write(project / "watch.toml", """
+        [build.app]
+        run = "true"
+        watch = ["large"]
+
+        [service.web]
+        run = "exec sleep 1000"
+    """)  # fmt: skip
+    live = start()
+    live.wait("service_ready")
+    assert live.stop() == 130
+    assert live.seen("build_started") == []
+
+
 def test_ctrl_c_does_not_wait_for_a_hook_that_only_tells(project: Path, start: Start) -> None:
     write(project / "watch.toml", """
 [build.app]

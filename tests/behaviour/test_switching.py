@@ -17,7 +17,7 @@ from tests.rig import served
 from tests.rig.live import DEADLINE_S, Live, write
 from tests.rig.needs import need_linux
 from tests.rig.sample import free_port
-from tests.rig.served import WEB, ask, waiting
+from tests.rig.served import WEB, ask, follow_each_other, waiting
 
 BY = 'listen = ["ADDRESS"]'
 toml = partial(served.toml, BY)
@@ -33,22 +33,15 @@ def running(project: Path, start: Start, more: str = "", *, rude: bool = False) 
 def test_no_request_is_lost_while_versions_follow_each_other(project: Path, start: Start, rude: bool) -> None:
     live, port = running(project, start, rude=rude)
     with Load(port) as load:
-        for number in range(2, 6):
-            write(project / "version", str(number))
-            live.wait("service_switched", WEB, times=number - 1)
-        live.until(lambda: any(body.startswith(b"5") for body in [*load.bodies]), "an answer of the last one")
+        follow_each_other(project, live, load, 5)
     assert load.lost == 0, (load.fresh, load.kept)
-    assert {body.split()[0] for body in load.bodies} == {str(number).encode() for number in range(1, 6)}
 
 
 @pytest.mark.parametrize("rude", [False, True])
 def test_with_replace_clients_wait_and_none_is_lost(project: Path, start: Start, rude: bool) -> None:
     live, port = running(project, start, 'switch = "replace"', rude=rude)
     with Load(port) as load:
-        for number in range(2, 4):
-            write(project / "version", str(number))
-            live.wait("service_switched", WEB, times=number - 1)
-        live.until(lambda: any(body.startswith(b"3") for body in [*load.bodies]), "an answer of the last one")
+        follow_each_other(project, live, load, 3)
     assert load.lost == 0, (load.fresh, load.kept)
 
 

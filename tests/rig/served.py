@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.request import urlopen
 
+from benchmarks.load import Load
+
 from tests.rig.live import DEADLINE_S, Live, write
 from tests.rig.sample import free_port
 
@@ -53,6 +55,21 @@ def waiting(port: int, path: str) -> tuple[threading.Thread, list[str]]:
     thread = threading.Thread(target=lambda: got.append(ask(port, path)))
     thread.start()
     return thread, got
+
+
+def answered(live: Live, load: Load, words: str) -> None:
+    """Wait until the load has had an answer that begins with these words."""
+    live.until(lambda: any(body.startswith(words.encode()) for body in [*load.bodies]), f"an answer {words!r}")
+
+
+def follow_each_other(project: Path, live: Live, load: Load, last: int, *names: str) -> None:
+    """Version after version up to the last one, each when the load has had an answer of the one before."""
+    answered(live, load, "1 ")
+    for number in range(2, last + 1):
+        write(project / "version", str(number))
+        for name in names or (WEB,):
+            live.wait("service_switched", name, times=number - 1)
+        answered(live, load, f"{number} ")
 
 
 def keeps_waiting_until_verified(project: Path, start: Callable[[], Live], by: str) -> None:

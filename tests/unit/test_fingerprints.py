@@ -12,6 +12,7 @@ import pytest
 from procwatch.core.model import Build, Project
 from procwatch.runtime import fingerprints, kept
 from procwatch.runtime.inputs import Inputs
+from procwatch.runtime.stopping import Stop
 from procwatch.runtime.walk import Signature
 
 COUNT = 300
@@ -43,9 +44,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
     real = fingerprints.read_content
 
-    def counted(absolute: str, signature: Signature) -> fingerprints.Content:
+    def counted(absolute: str, signature: Signature, stop: Stop) -> fingerprints.Content:
         found.append(os.path.basename(absolute))  # noqa: PTH119 - a name may be anything
-        return real(absolute, signature)
+        return real(absolute, signature, stop)
 
     monkeypatch.setattr(fingerprints, "read_content", counted)
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from procwatch.errors import ProcwatchError
 from procwatch.runtime.engines import Events, WatchedFolder
 from procwatch.runtime.fingerprints import Reading, signature_of
 from procwatch.runtime.inputs import Inputs
+from procwatch.runtime.stopping import Stopped
 from procwatch.runtime.walk import marks, signature
 
 
@@ -611,3 +612,15 @@ def test_without_events_too_a_second_save_is_seen_that_a_coarse_clock_does_not_t
     inputs._territory._found.files["a.rs"] = signature(path.lstat())  # as a coarse clock would have it
     assert inputs.sweep().readers.paths == ("a.rs",)
     assert inputs.sweep().readers.paths == ()
+
+
+@pytest.mark.parametrize(
+    "look", [Inputs.learn, Inputs.sweep, Inputs.warnings, lambda inputs: inputs.check("build.api")]
+)
+def test_once_it_is_stopped_nothing_is_looked_at(root: Path, look: Callable[[Inputs], object]) -> None:
+    shop = project(root, build("src/**"))
+    look(Inputs(shop))
+    stopped = Inputs(shop)
+    stopped.renewed(shop, ()).stop()
+    with pytest.raises(Stopped):
+        look(stopped)

@@ -13,13 +13,13 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from threading import Event
 from typing import BinaryIO
 
 from procwatch.config.find import FOLDER
 from procwatch.frozen import field, frozen, record
 from procwatch.runtime.patterns import Pattern, watch_patterns
 from procwatch.runtime.places import Base
+from procwatch.runtime.stopping import Stop
 from procwatch.sums import blake2b
 
 # ioctl_ficlone(2): share the blocks of a file. Elsewhere than on Linux it is no ioctl at all, and refused.
@@ -32,10 +32,6 @@ _OTHER_WAY = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EINVAL, errno.E
 _TRIES = 3
 # In these a pattern looks for nothing.
 _NEVER = frozenset({FOLDER, ".git", ".hg", ".svn"})
-
-
-class Stopped(Exception):  # noqa: N818 - nothing is wrong
-    """`stop` was set."""
 
 
 class OutputsError(Exception):
@@ -66,7 +62,7 @@ def is_there(place: Base, output: str) -> bool:
 
 
 def copy_outputs(
-    place: Base, outputs: Sequence[str], target: Path, *, before: Path | None, known: Mapping[str, Held], stop: Event
+    place: Base, outputs: Sequence[str], target: Path, *, before: Path | None, known: Mapping[str, Held], stop: Stop
 ) -> Copied:
     """Copy all that `outputs` name into `target`, an empty folder, under the same paths.
 
@@ -145,7 +141,7 @@ def _matching(place: Base, pattern: Pattern, folder: str) -> Iterator[str]:
 class _Copier:
     """One copy in the making."""
 
-    def __init__(self, place: Base, target: Path, before: Path | None, known: Mapping[str, Held], stop: Event) -> None:
+    def __init__(self, place: Base, target: Path, before: Path | None, known: Mapping[str, Held], stop: Stop) -> None:
         self.copied = Copied()
         self._place = place
         self._target = str(target)
@@ -159,8 +155,7 @@ class _Copier:
 
     def copy(self, path: str) -> tuple[str, ...]:
         """Copy one path, unless an entry before has named it too; what it holds, as parts of a digest."""
-        if self._stop.is_set():
-            raise Stopped
+        self._stop.look()
         if path not in self._told:
             try:
                 self._told[path] = self._copy(path)
@@ -247,8 +242,7 @@ class _Copier:
             if not count:
                 break
             left -= count
-            if self._stop.is_set():
-                raise Stopped
+            self._stop.look()
         origin.seek(size - left)
         copy.seek(size - left)
         copy.writelines(self._pieces(origin, left))
@@ -263,16 +257,14 @@ class _Copier:
 
     def _pieces(self, file: BinaryIO, size: int) -> Iterator[bytes]:
         while size and (piece := file.read(min(size, _CHUNK_BYTES))):
-            if self._stop.is_set():
-                raise Stopped
+            self._stop.look()
             size -= len(piece)
             yield piece
 
     def finish(self) -> None:
         """Files reach the disk, then the folders that name them, the inner ones first, each with its mode and times."""
         for path in self._new:
-            if self._stop.is_set():
-                raise Stopped
+            self._stop.look()
             sync(Path(f"{self._target}/{path}"))
         for path in sorted(self._folders, key=lambda one: one.count("/"), reverse=True):
             found, target = self._folders[path] or os.stat(self._place.absolute(path)), Path(self._target, path)  # noqa: PTH116

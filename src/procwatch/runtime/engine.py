@@ -32,6 +32,7 @@ from procwatch.runtime.parts import Parts
 from procwatch.runtime.patience import Patience
 from procwatch.runtime.program import refused
 from procwatch.runtime.steps import run_build
+from procwatch.runtime.stopping import Stopped
 
 # Reading inputs is file work; more threads than this only fight for the interpreter.
 _READERS = 4
@@ -138,6 +139,8 @@ class Engine:
         if isinstance(event, msg.ProjectChanged):
             self._parts.inputs = self._renewed.popleft()
         self._parts.use(made.project)
+        if self.state.exit_code is not None:
+            self._parts.inputs.stop()
         checks: list[msg.CheckInputs] = []
         for action in made.actions:
             if isinstance(action, msg.Notice):
@@ -178,6 +181,7 @@ class Engine:
 
     async def _leave(self) -> None:
         """Let the hooks that still run come to their end, then end what builds have left running."""
+        self._parts.inputs.stop()
         if self._faults:
             await self.kill()
         elif self._hurried:
@@ -267,7 +271,11 @@ class Engine:
         read = partial(_read, actions, self._parts.inputs, self._parts.surroundings)
         with suppress(RuntimeError):  # no further thread can be had: one of those that there are does this too
             self._readers.submit(self._read_for, read, checked)
-        for event in await checked:
+        try:
+            events = await checked
+        except Stopped:  # all is being stopped
+            return
+        for event in events:
             self.tell(await self._prepared(event))
 
     async def _settle(self, name: str) -> None:

@@ -4,7 +4,7 @@ Rule 1: new folders are looked at once the engine is armed for them, if need be 
 found.
 Rule 2: events are a hint. Some time after them everything is looked at once more, which finds what was lost; while
 nothing happens, nothing is done.
-Rule 3: nothing ends the thread but `stop`; a fault is handed on and told, never swallowed.
+Rule 3: nothing ends the thread but `stop`, or a stop of all looking; a fault is handed on and told, never swallowed.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Callable
 from procwatch.frozen import frozen
 from procwatch.runtime.engines import Engine, EventsLostError, QueueOverflowError, Silence, WatchedFolder
 from procwatch.runtime.inputs import Inputs, Seen
+from procwatch.runtime.stopping import Stopped
 
 # Once events that count have stopped for so long, everything is looked at once: an engine may have lost something
 # without knowing (watchfiles does not say when the kernel's queue has run over), or a mount have hidden a folder.
@@ -115,6 +116,8 @@ class Feed:
             self._listener.armed()
             while not self._is_stopping.is_set():
                 self._turn()
+        except Stopped:
+            pass
         except Exception as error:  # nobody is above a thread: the listener raises it where it is seen
             self._listener.failed(error)
         finally:

@@ -20,6 +20,7 @@ from threading import Lock
 from typing import NamedTuple, NewType
 
 from procwatch.runtime import kept
+from procwatch.runtime.stopping import NEVER, Stop
 from procwatch.runtime.walk import COARSE_CLOCK_NS, Signature, marks
 from procwatch.sums import blake2b
 
@@ -67,11 +68,12 @@ def signature_of(reading: Reading) -> Signature:
 class Fingerprints:
     """The content of files by their paths. Safe in several threads: at worst a file is read twice.
 
-    `absolute`: a path for the system. `file`: where readings are kept for the next time.
+    `absolute`: a path for the system. `file`: where readings are kept for the next time. `stop`: nothing is read then.
     """
 
-    def __init__(self, absolute: Callable[[str], str], file: Path | None = None) -> None:
+    def __init__(self, absolute: Callable[[str], str], file: Path | None = None, stop: Stop = NEVER) -> None:
         self._absolute = absolute
+        self._stop = stop
         self._readings: dict[str, Reading] = {}
         self._events: dict[str, int] = {}
         self._file = file
@@ -90,13 +92,14 @@ class Fingerprints:
         return self._events.get(path, 0)
 
     def read(self, path: str, signature: Signature) -> tuple[Reading, str | None]:
-        """What a file of this signature holds, and why it could not be read."""
+        """What a file of this signature holds, and why it could not be read. Raises Stopped."""
         event = self._events.get(path, 0)
         known = self._readings.get(path) or self._recall(path)
         if known is not None and known[_HEAD.size :] == signature and _is_good(known, event):
             return known, None
         read_ns = time.time_ns()
-        content = read_content(self._absolute(path), signature)
+        self._stop.look()
+        content = read_content(self._absolute(path), signature, self._stop)
         reading = Reading(_HEAD.pack(content.digest, read_ns, event) + signature)
         if content.problem is None:  # else it is tried again: no descriptor was free, or a disk had a bad moment
             self._readings[path] = reading
@@ -167,8 +170,8 @@ def _recalled(bare: bytes) -> Reading:
     return Reading(_HEAD.pack(bare[:_DIGEST_BYTES], _KEPT_READ_NS, 0) + bare[_DIGEST_BYTES:])
 
 
-def read_content(absolute: str, signature: Signature) -> Content:
-    """What a file holds now."""
+def read_content(absolute: str, signature: Signature, stop: Stop = NEVER) -> Content:
+    """What a file holds now. Raises Stopped in the midst of a large one."""
     mode, size = marks(signature).mode, marks(signature).size
     if not stat.S_ISREG(mode):
         return Content(_sum(f"kind {stat.S_IFMT(mode):o}"))
@@ -178,7 +181,7 @@ def read_content(absolute: str, signature: Signature) -> Content:
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 return Content(_sum("not a file any more"))
-            return Content(_sum_of(descriptor, size))
+            return Content(_sum_of(descriptor, size, stop))
         finally:
             os.close(descriptor)
     except FileNotFoundError:  # gone meanwhile: the event of that is still to come
@@ -192,7 +195,7 @@ def _sum(text: str) -> bytes:
     return blake2b(text.encode(), digest_size=_DIGEST_BYTES, person=b"no content").digest()
 
 
-def _sum_of(descriptor: int, size: int) -> bytes:
+def _sum_of(descriptor: int, size: int, stop: Stop) -> bytes:
     """Of all that a file holds, which is about so much."""
     total = blake2b(digest_size=_DIGEST_BYTES)
     if size < _READ_BYTES:  # a large buffer takes longer to make than a small file to read
@@ -203,4 +206,5 @@ def _sum_of(descriptor: int, size: int) -> bytes:
         buffer = memoryview(bytearray(_READ_BYTES))
         while count := file.readinto(buffer):
             total.update(buffer[:count])
+            stop.look()
     return total.digest()

@@ -22,6 +22,7 @@ from procwatch.runtime.ignores import IgnoreFiles
 from procwatch.runtime.patterns import literal_patterns, watch_patterns
 from procwatch.runtime.places import Base
 from procwatch.runtime.rules import Rules, UnitRules, unit_rules
+from procwatch.runtime.stopping import Stop
 from procwatch.runtime.territory import Changes, Territory
 from procwatch.runtime.walk import Found, Walk, links_to, marks, sign, walk_start
 from procwatch.runtime.weights import WEIGHTS, difference, digest, weigh
@@ -96,8 +97,11 @@ class Inputs:
     known of files is kept for the next time.
     """
 
-    def __init__(self, project: Project, definitions: Iterable[Path] = (), kept: Path | None = None) -> None:
+    def __init__(
+        self, project: Project, definitions: Iterable[Path] = (), kept: Path | None = None, stop: Stop | None = None
+    ) -> None:
         self.project = project
+        self._stop = stop or Stop()
         self._place = Base(os.path.realpath(project.folder))
         self._ignores = IgnoreFiles(self._place, enabled=project.watch.gitignore)
         self._units = unit_rules(project, self._place, self._ignores)
@@ -105,8 +109,8 @@ class Inputs:
         declaring = (*literal_patterns(self._place, named), *watch_patterns(self._place, project.include))
         self._definitions = Rules(declaring, None, self._ignores)
         rules = dict.fromkeys(rules for unit in self._units.values() for rules in (unit.watched, unit.env, unit.made))
-        self._territory = Territory(self._place, (*rules, self._definitions), self._ignores)
-        self._fingerprints = Fingerprints(self._place.absolute, kept)
+        self._territory = Territory(self._place, (*rules, self._definitions), self._ignores, self._stop)
+        self._fingerprints = Fingerprints(self._place.absolute, kept, self._stop)
         self._locks = {name: Lock() for name in self._units}
         self._memories: dict[str, _Memory] = {}
         # Of each build that has been checked: the paths that have had events since.
@@ -120,7 +124,7 @@ class Inputs:
 
         The first `sweep` tells what has changed since the last look of this one.
         """
-        made = Inputs(project, definitions)
+        made = Inputs(project, definitions, stop=self._stop)
         for name in self._memories.keys() - made._units:
             self._memories.pop(name, None)
         made._fingerprints, made._memories = self._fingerprints, self._memories
@@ -284,7 +288,7 @@ class Inputs:
 
     def _walk(self, rules: Sequence[Rules], limit: int = 0) -> Found:
         used = [one for one in rules if one.patterns]
-        return Walk(self._place, used, limit=limit).run(walk_start(used)) if used else Found()
+        return Walk(self._place, used, limit=limit, stop=self._stop).run(walk_start(used)) if used else Found()
 
     def _read(self, name: str, found: Found) -> dict[str, Reading]:
         files: dict[str, Reading] = {}
@@ -293,6 +297,10 @@ class Inputs:
             if problem is not None:
                 self._unreadable[f'{name}: cannot read "{path}": {problem}'] = None
         return files
+
+    def stop(self) -> None:
+        """All that is looked at now or later, in any thread, raises Stopped: nobody waits for it any more."""
+        self._stop.set()
 
     def close(self) -> None:
         """Keep what is known of files, for the next start."""

@@ -21,7 +21,6 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 from procwatch.core.messages import Failed, Succeeded
@@ -31,6 +30,7 @@ from procwatch.errors import printable
 from procwatch.output.worker import NO_THREAD
 from procwatch.runtime.copying import Copied, Held, OutputsError, copy_outputs, is_there, sync
 from procwatch.runtime.places import Base
+from procwatch.runtime.stopping import Stop
 
 _CURRENT = "current"
 _MAKING = ".new"
@@ -105,7 +105,7 @@ class ReleaseStore:
 
     async def make(self, build: Build) -> Succeeded | Failed:
         """Copy the outputs of a run that has succeeded. When cancelled, CancelledError comes when nothing is left."""
-        stop = Event()
+        stop = Stop()
         try:
             work = asyncio.ensure_future(asyncio.to_thread(self._make, build, stop))
         except RuntimeError:
@@ -131,7 +131,7 @@ class ReleaseStore:
         if not work.cancelled() and work.exception() is None and work.result() != self._current.get(build.name):
             self.drop(build.name, (work.result().number,))
 
-    def _make(self, build: Build, stop: Event) -> Release:
+    def _make(self, build: Build, stop: Stop) -> Release:
         folder = self._folder / build.short
         self._make_folder(folder)
         before = self._current.get(build.name)

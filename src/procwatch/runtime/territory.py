@@ -23,6 +23,7 @@ from procwatch.runtime.ignores import RULE_FILES, IgnoreFiles
 from procwatch.runtime.places import Base, is_ancestor, is_within, parent_of, within
 from procwatch.runtime.rules import Rules
 from procwatch.runtime.spots import Spots, what_of
+from procwatch.runtime.stopping import NEVER, Stop
 from procwatch.runtime.walk import (
     COARSE_CLOCK_NS,
     Alias,
@@ -67,10 +68,11 @@ class Changes:
 
 
 class Territory:
-    """The files and folders that the units' rules take in, as they were last seen."""
+    """The files and folders that the units' rules take in, as they were last seen. `stop`: looks raise Stopped then."""
 
-    def __init__(self, place: Base, rules: Iterable[Rules], ignores: IgnoreFiles) -> None:
+    def __init__(self, place: Base, rules: Iterable[Rules], ignores: IgnoreFiles, stop: Stop = NEVER) -> None:
         self._place = place
+        self._stop = stop
         self._ignores = ignores
         self._rules = tuple(one for one in rules if one.patterns)
         self._lock = RLock()
@@ -142,7 +144,7 @@ class Territory:
     def _walk_all(self, before: Callable[[Folder], None] = lambda _: None) -> Found:
         self._ignores.refresh()
         self._top = self._start()
-        return Walk(self._place, self._rules, before=before).run(self._top) if self._rules else Found()
+        return Walk(self._place, self._rules, before=before, stop=self._stop).run(self._top) if self._rules else Found()
 
     def _inherit(self, before: Territory, found: Found) -> None:
         """Know what that one knew. What only the rules of this one take in is no news."""
@@ -211,7 +213,7 @@ class Territory:
             return [known for known in self._spots.listed(identity) if not is_below(known[0])]
 
         began_ns = time.time_ns()
-        walk = Walk(self._place, self._rules, elsewhere=elsewhere, left_out=self._left_out_above)
+        walk = Walk(self._place, self._rules, elsewhere=elsewhere, left_out=self._left_out_above, stop=self._stop)
         fresh = walk.run(*sorted(tops | exact))
         drop = is_below if tops else None
         self._compare(_taken_out(found.files, drop, exact), fresh.files, changes, began_ns, asked)

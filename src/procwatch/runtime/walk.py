@@ -20,6 +20,7 @@ from typing import NamedTuple, NewType
 from procwatch.frozen import field, frozen, record
 from procwatch.runtime.places import Base, count_ups, parent_of
 from procwatch.runtime.rules import Rules
+from procwatch.runtime.stopping import NEVER, Stop
 
 _Id = tuple[int, int]
 
@@ -180,7 +181,7 @@ class Walk:
     """One walk over what `rules` take in; `elsewhere`: where a folder is known already, outside of what is walked now.
 
     `before`: is told of each folder before it is looked into. `left_out`: for which rules a place where the walk begins
-    does not count, as they find the same elsewhere.
+    does not count, as they find the same elsewhere. `stop` is looked at before each folder: Stopped.
     """
 
     def __init__(
@@ -192,6 +193,7 @@ class Walk:
         left_out: Callable[[str], Container[Rules]] = lambda _: (),
         before: Callable[[Folder], None] = lambda _: None,
         limit: int = 0,
+        stop: Stop = NEVER,
     ) -> None:
         self.found = Found()
         self._place = place
@@ -201,6 +203,7 @@ class Walk:
         self._listed: dict[_Id, list[Folder]] = {}
         self._before = before
         self._limit = limit
+        self._stop = stop
         # Folders, and links to such, with the rules that count above them.
         self._todo: list[tuple[str, Sequence[Rules]]] = []
         self._later: deque[tuple[str, Sequence[Rules]]] = deque()
@@ -218,6 +221,7 @@ class Walk:
         return self.found
 
     def _enter(self, path: str, above: Sequence[Rules], *, is_link: bool) -> None:
+        self._stop.look()
         active = [rules for rules in above if rules.enters(path)]
         absolute = self._place.absolute(path)
         try:
