@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from procwatch.core.model import Build, Need, Project
-from procwatch.runtime.inputs import Checked, Inputs
+from procwatch.runtime.contents import Checked
+from procwatch.runtime.engines import Events
+from procwatch.runtime.inputs import Inputs
 
 NAMES = tuple(f"src/{number % 5}/{number}.txt" for number in range(30))
 
@@ -138,6 +140,68 @@ def test_after_anything_else_all_is_looked_at(
     found = checked(inputs, *events)
     assert listed
     assert found.digest == anew(root)
+
+
+def watched(root: Path, caught_up: bool = True) -> Inputs:
+    """Checked once, and told of events from now on; `caught_up`: whether those tell of all."""
+    inputs = Inputs(project(root))
+    inputs.learn()
+    inputs.trust(lambda: caught_up)
+    inputs.check("build.a")
+    return inputs
+
+
+def told(inputs: Inputs, root: Path, *paths: str) -> Checked:
+    """A check after events of these."""
+    inputs.look(Events(frozenset(str(root / path) for path in paths)))
+    return inputs.check("build.a")
+
+
+def test_where_events_tell_of_all_nothing_else_is_looked_at(root: Path, listed: list[str]) -> None:
+    inputs = watched(root)
+    before = inputs.check("build.a")
+    assert listed
+    listed.clear()
+    assert inputs.check("build.a") == before
+    assert listed == []
+
+
+def none(_root: Path) -> tuple[str, ...]:
+    return ()
+
+
+@pytest.mark.parametrize("change", [none, new, gone, touched])
+def test_where_events_tell_of_all_what_comes_and_goes_is_not_looked_for(
+    root: Path, listed: list[str], change: Callable[[Path], tuple[str, ...]]
+) -> None:
+    inputs = watched(root)
+    events = change(root)
+    listed.clear()
+    found = told(inputs, root, *events)
+    assert listed == []
+    assert found.digest == anew(root)
+    assert found.changed == (() if change in {none, touched} else events)
+    assert found.touched == (change is not none)
+
+
+@pytest.mark.parametrize("change", [new, gone, touched, folder, many, renamed, linked, ignored])
+@pytest.mark.parametrize("caught_up", [False, True])
+def test_whatever_changes_it_comes_to_the_same(
+    root: Path, caught_up: bool, change: Callable[[Path], tuple[str, ...]]
+) -> None:
+    inputs = watched(root, caught_up)
+    events = change(root)
+    found = told(inputs, root, *events, "src", "src/1", "src/9", "more")
+    assert found.digest == anew(root)
+    assert inputs.check("build.a") == Checked(found.digest, ())
+
+
+def test_where_events_may_be_late_all_is_looked_at(root: Path, listed: list[str]) -> None:
+    inputs = watched(root, caught_up=False)
+    write(root, "src/2/2.txt", "not told")
+    listed.clear()
+    assert inputs.check("build.a").changed == ("src/2/2.txt",)
+    assert listed
 
 
 def test_a_build_that_needs_another_looks_at_all_that_it_may_have_made(root: Path, listed: list[str]) -> None:

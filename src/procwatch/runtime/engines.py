@@ -58,6 +58,11 @@ class Engine(Protocol):
         """Block until something happened, `wake` was called or the time is over, and say where."""
         ...
 
+    @property
+    def tells_all(self) -> bool:
+        """Whether the next `wait` tells of all that has happened by then in what it watches: events are not late."""
+        ...
+
     def why_not(self) -> str | None:
         """What limit kept `watch` from watching all of them, and what raises it; None: each was refused by itself."""
         ...
@@ -73,6 +78,11 @@ class Engine(Protocol):
 
 class Silence:
     """The engine for file systems without events: everything is found by looking at intervals."""
+
+    @property
+    def tells_all(self) -> bool:
+        """It tells nothing."""
+        return False
 
     def __init__(self) -> None:
         self._woken = threading.Event()

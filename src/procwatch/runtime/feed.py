@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
+from functools import partial
 
-from procwatch.frozen import frozen
+from procwatch.frozen import frozen, record
 from procwatch.runtime.engines import Engine, EventsLostError, QueueOverflowError, Silence, WatchedFolder
 from procwatch.runtime.inputs import Inputs, Seen
 from procwatch.runtime.stopping import Stopped
@@ -51,6 +53,15 @@ class Listener:
     renewed: Callable[[], None]
 
 
+@record
+class _Question:
+    """Whether all that has happened has been looked at, by these inputs."""
+
+    inputs: Inputs
+    answered: threading.Event
+    is_all: bool = False
+
+
 @frozen
 class _Next:
     """What to go by from now on."""
@@ -83,6 +94,9 @@ class Feed:
         self._is_stopping = threading.Event()
         self._is_asked = threading.Event()
         self._next: _Next | None = None
+        self._questions: deque[_Question] = deque()
+        self._questions_lock = threading.Lock()
+        self._has_ended = False
         self._thread = threading.Thread(target=self._run, name="procwatch-watch", daemon=True)
 
     def start(self) -> None:
@@ -93,6 +107,20 @@ class Feed:
         """Look at everything now, whatever the engine has told; then `looked` is called."""
         self._is_asked.set()
         self._engine.wake()
+
+    def catch_up(self, inputs: Inputs) -> bool:
+        """Return when all that has happened by now has been looked at, by these inputs; whether that is sure to be all.
+
+        To be called from another thread.
+        """
+        question = _Question(inputs, threading.Event())
+        with self._questions_lock:
+            if self._has_ended:
+                return False
+            self._questions.append(question)
+        self._engine.wake()
+        question.answered.wait()
+        return question.is_all
 
     def use(self, inputs: Inputs, engine: Engine | None, poll_s: float | None) -> None:
         """Go by these from now on; without an `engine` by the one that there is. Then `renewed` is called.
@@ -113,6 +141,7 @@ class Feed:
         try:
             self._learn()
             self._arm()
+            self._inputs.trust(partial(self.catch_up, self._inputs))
             self._listener.armed()
             while not self._is_stopping.is_set():
                 self._turn()
@@ -122,6 +151,9 @@ class Feed:
             self._listener.failed(error)
         finally:
             self._engine.close()
+            with self._questions_lock:
+                self._has_ended = True
+            self._answer(len(self._questions), is_all=False)
 
     def _learn(self) -> None:
         """Look at everything for the first time, each folder being watched before it is looked into, where possible."""
@@ -142,6 +174,7 @@ class Feed:
 
     def _turn(self) -> None:
         """Wait for one thing to happen and take it in."""
+        asked = len(self._questions)  # by then; of what happened after that the others are told next time
         try:
             events = self._engine.wait(self._wait_s())
         except QueueOverflowError:  # as often as that happens, but with pauses: looking at everything costs time
@@ -155,6 +188,7 @@ class Feed:
             self.is_looking = True
             self._take(self._inputs.look(events))
             self.is_looking = False
+        self._answer(asked, is_all=self._knows_all())
         if self._next is not None:
             self._renew(self._next)
         if self._is_asked.is_set():
@@ -166,6 +200,14 @@ class Feed:
         elif self._left_at_s is not None and time.monotonic() >= self._left_at_s:
             self._look_at_left()
 
+    def _knows_all(self) -> bool:
+        return self._engine.tells_all and not self._left and self._poll_s is None and not self._is_urgent
+
+    def _answer(self, count: int, *, is_all: bool) -> None:
+        for question in [self._questions.popleft() for _ in range(count)]:
+            question.is_all = is_all and question.inputs is self._inputs
+            question.answered.set()
+
     def _renew(self, given: _Next) -> None:
         """Look with the new rules at what has changed since the last look with the old ones, and watch by them."""
         self._next = None
@@ -176,6 +218,7 @@ class Feed:
             self._poll_s = given.poll_s
         self._take(self._inputs.sweep())
         self._arm()
+        self._inputs.trust(partial(self.catch_up, self._inputs))
         self._listener.renewed()
 
     def _take(self, seen: Seen) -> None:
@@ -213,7 +256,7 @@ class Feed:
         self._sweep_at_s = max(wanted_s, self._swept_s + self._sweep_took_s / share)
 
     def _wait_s(self) -> float | None:
-        if self._is_asked.is_set() or self._next is not None:
+        if self._is_asked.is_set() or self._next is not None or self._questions:
             return 0.0
         planned_s = [at_s for at_s in (self._sweep_at_s, self._left_at_s) if at_s is not None]
         return max(0.0, min(planned_s) - time.monotonic()) if planned_s else None

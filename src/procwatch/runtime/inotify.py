@@ -86,18 +86,22 @@ class InotifyEngine:
         return not code
 
     def wait(self, timeout_s: float | None) -> Events:
-        """Block until something happened. What had vanished when it was to be watched comes first."""
-        if self._pending:
-            vanished, self._pending = frozenset(self._pending), set()
-            return Events(vanished)
-        ready = {descriptor for descriptor, _ in self._poll.poll(None if timeout_s is None else timeout_s * 1000)}
+        """Block until something happened, or something had vanished when it was to be watched."""
+        vanished, self._pending = frozenset(self._pending), set()
+        limit_ms = 0 if vanished else None if timeout_s is None else timeout_s * 1000
+        ready = {descriptor for descriptor, _ in self._poll.poll(limit_ms)}
         if self._wake is not None and self._wake in ready:
             os.eventfd_read(self._wake)
         moved = self._mounts.changed() if self._mounts is not None and self._mounts.descriptor in ready else frozenset()
         if self._inotify is None or self._inotify not in ready:
-            return Events(moved)
+            return Events(moved | vanished)
         heard = self._take_in(_read(self._inotify))
-        return Events(heard.places | moved, heard.writing)
+        return Events(heard.places | moved | vanished, heard.writing)
+
+    @property
+    def tells_all(self) -> bool:
+        """The kernel queues an event before the call that it is of returns; it tells nothing of others' machines."""
+        return self._refused is None and self._mounts is not None
 
     def why_not(self) -> str | None:
         """What the system said to the last `watch`."""

@@ -35,6 +35,7 @@ from procwatch.runtime.walk import (
     changed_since,
     identify,
     marks,
+    sign,
     walk_start,
 )
 
@@ -111,6 +112,21 @@ class Territory:
             if time.monotonic() > learned.at_s + within_s:
                 return None
             return Found(_read_by(rules, found.files), denied=dict(found.denied))
+
+    def walk(self, rules: Sequence[Rules], limit: int = 0) -> Found:
+        """What these rules take in now, whatever is known. `limit`: of names that are looked at."""
+        used = [one for one in rules if one.patterns]
+        return Walk(self._place, used, limit=limit, stop=self._stop).run(walk_start(used)) if used else Found()
+
+    def sign(self, path: str) -> Signature | None:
+        """What tells this state of a file from the next; None if there is none."""
+        return sign(self._place.absolute(path))
+
+    @property
+    def has_links(self) -> bool:
+        """Whether links could lead to a file in several ways."""
+        with self._lock:
+            return bool(self._found.links or self._found.aliases)
 
     def known_below(self, folder: str) -> tuple[str, ...]:
         """The files that were last seen in `folder` and below it."""

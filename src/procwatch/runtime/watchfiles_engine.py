@@ -64,6 +64,11 @@ class WatchfilesEngine:
         del folder
         return False
 
+    @property
+    def tells_all(self) -> bool:
+        """Events are collected in a thread of its own, and FSEvents comes late in any case."""
+        return False
+
     def wait(self, timeout_s: float | None) -> Events:
         """Block until something happened. What came while `watch` was at work comes first."""
         if self._lost is not None:
