@@ -32,21 +32,18 @@ import os, signal, sys, threading
 def size():
     columns, rows = os.get_terminal_size()
     os.write(1, b"size %dx%d\n" % (rows, columns))
-def resized():
-    while signal.sigwait({signal.SIGWINCH}):
-        size()
+def hear():
+    while number := signal.sigwait(HEARD):
+        size() if number == signal.SIGWINCH else os.write(1, b"interrupted\n")
 # By a thread: a handler would not be called between the look for signals and the wait for a line.
+HEARD = {signal.SIGWINCH, signal.SIGINT}
 signal.signal(signal.SIGWINCH, lambda *_: None)
-signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGWINCH})
-threading.Thread(target=resized, daemon=True).start()
+signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
+threading.Thread(target=hear, daemon=True).start()
 print("terminal", [os.isatty(n) for n in (0, 1, 2)], os.environ["TERM"])
 size()
 while True:
-    try:
-        line = input("> ")
-    except KeyboardInterrupt:
-        print("interrupted")
-        continue
+    line = input("> ")
     if line.startswith("exit"):
         sys.exit(int(line[4:]))
     print("pid" if line == "pid" else "echo", os.getpid() if line == "pid" else line)
@@ -173,6 +170,7 @@ def pids(one: Screen) -> list[str]:
 def test_ctrl_c_is_the_service_s(project: Path, start: Start, person: Person) -> None:
     live = running(project, start)
     one = attached(person)
+    one.shows("> ")
     one.type("\x03")
     one.shows("interrupted")
     one.type("still here\r")
