@@ -16,6 +16,8 @@ import pytest
 from procwatch.core.messages import FilesChanged
 from procwatch.core.model import WatchEngine, WatchSettings
 from procwatch.runtime.engines import Engine, Events, EventsLostError, Silence, WatchedFolder, engine_for
+from procwatch.runtime.stopping import Stop
+from procwatch.runtime.territory import Changes, Territory
 from tests.rig.needs import need_linux
 from tests.rig.privileges import bound_by_permissions
 from tests.rig.watched import (
@@ -536,7 +538,7 @@ class Lossy:
     tells_all = False
 
     def __init__(self, inner: Engine) -> None:
-        self.watch, self.add, self.why_not = inner.watch, inner.add, inner.why_not
+        self.watch, self.add, self.why_not, self.has_news = inner.watch, inner.add, inner.why_not, inner.has_news
         self.wake, self.close = inner.wake, inner.close
         self._inner = inner
 
@@ -558,6 +560,57 @@ def test_what_events_did_not_tell_is_found_by_looking_once_more(
         assert batches[0].paths == ("told.rs",)
 
     play(make(root, "*.rs"), body, Lossy(engine_for(WatchSettings(engine=engine))))
+
+
+@INOTIFY
+def test_a_save_comes_before_the_look_at_everything_and_that_is_done_later(
+    root: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("procwatch.runtime.feed._SWEEP_AFTER_S", 0.05)
+    story: list[str] = []
+    real = Territory.sweep
+
+    def sweep(self: Territory, stop: Stop | None = None) -> Changes:
+        if not story:
+            put(root, "meanwhile.rs")
+        try:
+            changes = real(self, stop)
+        except Exception:
+            story.append("gave way")
+            raise
+        story.append("looked")
+        return changes
+
+    monkeypatch.setattr(Territory, "sweep", sweep)
+
+    async def body(watched: Watched) -> None:
+        put(root, "first.rs")
+        await watched.until("first.rs", "meanwhile.rs")
+        await watched.happens(lambda: "looked" in story)
+        assert story[0] == "gave way"
+
+    run(make(root, "*.rs"), body)
+
+
+@INOTIFY
+def test_the_look_at_everything_is_not_put_off_for_ever(root: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("procwatch.runtime.feed._SWEEP_AFTER_S", 0.01)
+    story: list[str] = []
+    real = Territory.sweep
+
+    def sweep(self: Territory, stop: Stop | None = None) -> Changes:
+        put(root, f"other{len(story)}.txt")
+        story.append("gives way" if stop else "does not")
+        return real(self, stop)
+
+    monkeypatch.setattr(Territory, "sweep", sweep)
+
+    async def body(watched: Watched) -> None:
+        put(root, "first.rs")
+        await watched.happens(lambda: "does not" in story)
+        assert story == ["gives way"] * 10 + ["does not"]
+
+    run(make(root, "*.rs", "*.txt"), body)
 
 
 class Broken(Silence):

@@ -14,7 +14,7 @@ from procwatch.errors import ProcwatchError
 from procwatch.runtime.engines import Events, WatchedFolder
 from procwatch.runtime.fingerprints import Reading, signature_of
 from procwatch.runtime.inputs import Inputs
-from procwatch.runtime.stopping import Stopped
+from procwatch.runtime.stopping import Stop, Stopped
 from procwatch.runtime.walk import marks, signature
 
 
@@ -624,3 +624,16 @@ def test_once_it_is_stopped_nothing_is_looked_at(root: Path, look: Callable[[Inp
     stopped.renewed(shop, ()).stop()
     with pytest.raises(Stopped):
         look(stopped)
+
+
+def test_a_sweep_that_is_ended_leaves_what_it_would_have_found_to_the_next_one(root: Path) -> None:
+    class Ending(Stop):
+        def look(self) -> None:
+            raise KeyError
+
+    inputs = Inputs(project(root, build("src/**")))
+    inputs.sweep()
+    put(root, "src/new.rs")
+    with pytest.raises(KeyError):
+        inputs.sweep(Ending())
+    assert inputs.sweep().readers.paths == ("src/new.rs",)

@@ -63,6 +63,10 @@ class Engine(Protocol):
         """Whether the next `wait` tells of all that has happened by then in what it watches: events are not late."""
         ...
 
+    def has_news(self) -> bool:
+        """Whether `wait` would come back at once, as far as that is known."""
+        ...
+
     def why_not(self) -> str | None:
         """What limit kept `watch` from watching all of them, and what raises it; None: each was refused by itself."""
         ...
@@ -82,6 +86,10 @@ class Silence:
     @property
     def tells_all(self) -> bool:
         """It tells nothing."""
+        return False
+
+    def has_news(self) -> bool:
+        """Never any."""
         return False
 
     def __init__(self) -> None:

@@ -18,11 +18,14 @@ from functools import partial
 from procwatch.frozen import frozen, record
 from procwatch.runtime.engines import Engine, EventsLostError, QueueOverflowError, Silence, WatchedFolder
 from procwatch.runtime.inputs import Inputs, Seen
-from procwatch.runtime.stopping import Stopped
+from procwatch.runtime.stopping import Stop, Stopped
 
 # Once events that count have stopped for so long, everything is looked at once: an engine may have lost something
 # without knowing (watchfiles does not say when the kernel's queue has run over), or a mount have hidden a folder.
 _SWEEP_AFTER_S = 1.0
+
+# So often in a row that look gives way to what happens meanwhile. Then it is done, be it late for a save.
+_GIVES_WAY = 10
 
 # The share of one processor that sweeps take at most, however long each takes and however often something happens;
 # more where the user has asked for polling.
@@ -51,6 +54,23 @@ class Listener:
     failed: Callable[[Exception], None]
     looked: Callable[[], None]
     renewed: Callable[[], None]
+
+
+class _HappenedError(Exception):
+    """Something has happened, which is to be looked at first."""
+
+
+class _GiveWay(Stop):
+    """Ends a look at everything when something happens."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__()
+        self._engine = engine
+
+    def look(self) -> None:
+        """Raise _HappenedError if something has."""
+        if self._engine.has_news():
+            raise _HappenedError
 
 
 @record
@@ -87,6 +107,7 @@ class Feed:
         self._left: frozenset[str] = frozenset()
         self._left_at_s: float | None = None
         self._is_urgent = False
+        self._gave_way = 0
         # Something has happened, and `found` may be about to be called; to be read from any thread.
         self.is_looking = False
         self._swept_s = 0.0
@@ -196,7 +217,7 @@ class Feed:
             self._sweep()
             self._listener.looked()
         elif self._sweep_at_s is not None and time.monotonic() >= self._sweep_at_s:
-            self._sweep()
+            self._sweep_if_quiet()
         elif self._left_at_s is not None and time.monotonic() >= self._left_at_s:
             self._look_at_left()
 
@@ -230,12 +251,23 @@ class Feed:
         if seen.has_new_folders:
             self._arm()
 
-    def _sweep(self) -> None:
+    def _sweep_if_quiet(self) -> None:
+        """In 100,000 files it takes a second: a save meanwhile comes first, and then it is begun anew, later."""
+        if self._is_urgent or self._gave_way == _GIVES_WAY:
+            self._sweep()
+            return
+        try:
+            self._sweep(_GiveWay(self._engine))
+        except _HappenedError:
+            self._gave_way += 1
+            self._plan_sweep(_SWEEP_AFTER_S)
+
+    def _sweep(self, stop: Stop | None = None) -> None:
         started_s = time.monotonic()
-        seen = self._inputs.sweep()
+        seen = self._inputs.sweep(stop)
         self._swept_s = time.monotonic()
         self._sweep_took_s = self._swept_s - started_s
-        self._sweep_at_s, self._is_urgent = None, False
+        self._sweep_at_s, self._is_urgent, self._gave_way = None, False, 0
         self._take(seen)
         self._arm()
         if self._poll_s is not None:

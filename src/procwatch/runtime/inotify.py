@@ -103,6 +103,10 @@ class InotifyEngine:
         """The kernel queues an event before the call that it is of returns; it tells nothing of others' machines."""
         return self._refused is None and self._mounts is not None
 
+    def has_news(self) -> bool:
+        """Whether anything is queued."""
+        return bool(self._pending or self._poll.poll(0))
+
     def why_not(self) -> str | None:
         """What the system said to the last `watch`."""
         return self._refused

@@ -117,9 +117,12 @@ class Inputs:
         """
         self._territory.learn(watch)
 
-    def sweep(self) -> Seen:
-        """What has changed anywhere since the last look; the first one learns what there is."""
-        return self._seen(self._territory.sweep())
+    def sweep(self, stop: Stop | None = None) -> Seen:
+        """What has changed anywhere since the last look; the first one learns what there is.
+
+        What `stop` raises, if given, ends the look, which might not have been begun then.
+        """
+        return self._seen(self._territory.sweep(stop))
 
     def folders(self) -> frozenset[WatchedFolder]:
         """The real folders whose events are needed, as of the last look or sweep."""

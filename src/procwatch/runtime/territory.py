@@ -144,11 +144,11 @@ class Territory:
             self._index(Changes())
             self._learned = _Learned(time.monotonic(), self._ignores.epoch)
 
-    def sweep(self) -> Changes:
-        """Look at everything."""
+    def sweep(self, stop: Stop | None = None) -> Changes:
+        """Look at everything; what `stop` raises leaves all as it was."""
         with self._lock:
             changes, began_ns = Changes(), time.time_ns()
-            found = self._walk_all()
+            found = self._walk_all(stop=stop)
             if self._before is not None:
                 self._inherit(self._before, found)
                 self._before = None
@@ -157,10 +157,12 @@ class Territory:
             self._index(changes)
             return changes
 
-    def _walk_all(self, before: Callable[[Folder], None] = lambda _: None) -> Found:
+    def _walk_all(self, before: Callable[[Folder], None] = lambda _: None, stop: Stop | None = None) -> Found:
         self._ignores.refresh()
         self._top = self._start()
-        return Walk(self._place, self._rules, before=before, stop=self._stop).run(self._top) if self._rules else Found()
+        if not self._rules:
+            return Found()
+        return Walk(self._place, self._rules, before=before, stop=stop or self._stop).run(self._top)
 
     def _inherit(self, before: Territory, found: Found) -> None:
         """Know what that one knew. What only the rules of this one take in is no news."""

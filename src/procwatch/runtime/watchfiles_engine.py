@@ -92,6 +92,10 @@ class WatchfilesEngine:
             self._woken.clear()
         return Events() if isinstance(found, str) else Events(self._under_all_names(path for _, path in found))
 
+    def has_news(self) -> bool:
+        """What its thread has collected is not known before `wait`."""
+        return False
+
     def _under_all_names(self, paths: Iterable[str]) -> frozenset[str]:
         if not self._names:
             return frozenset(paths)
