@@ -193,7 +193,7 @@ class Territory:
         """Look at all that is in these real folders, and at the links that lead over them."""
         with self._lock:
             changes = Changes()
-            self._look_at(dict.fromkeys(self._spots.below(set(folders)), False), changes)
+            self._look_at(dict.fromkeys(self._spots.below(set(folders)), False), changes, have_events=False)
             return changes
 
     def _is_rule_file(self, event: str) -> bool:
@@ -216,8 +216,11 @@ class Territory:
         self._generations[event] = self._generations.get(event, 0) + 1
         return self._spots.names_of(event) | self._spots.stands_for(event)
 
-    def _look_at(self, asked: Mapping[str, bool], changes: Changes) -> None:
-        """Look again at these paths, and at all that is below those that are or were folders."""
+    def _look_at(self, asked: Mapping[str, bool], changes: Changes, *, have_events: bool = True) -> None:
+        """Look again at these paths, and at all that is below those that are or were folders.
+
+        Folders that have had events are to be watched anew, whatever is found there.
+        """
         found = self._found
         folders = {path for path in asked if path in found.folders or identify(self._place.absolute(path))}
         is_inner = within(folders)
@@ -233,7 +236,9 @@ class Territory:
         began_ns = time.time_ns()
         walk = Walk(self._place, self._rules, elsewhere=elsewhere, left_out=self._left_out_above, stop=self._stop)
         fresh = walk.run(*sorted(tops | exact))
-        drop = is_below if tops else None
+        known = {path for path in tops if found.has(path)}
+        drop = within(known) if known else None
+        exact |= tops - known
         self._compare(_taken_out(found.files, drop, exact), fresh.files, changes, began_ns, asked)
         found.files.update(fresh.files)
         is_other = False
@@ -241,7 +246,7 @@ class Territory:
             taken = _taken_out(mine, drop, exact)
             mine.update(news)
             is_other = is_other or taken != news
-        if tops or is_other:
+        if (tops and have_events) or is_other:
             self._index(changes)
             # What was not listed because it had been elsewhere, where it is no more.
             orphans = {path: False for path, alias in found.aliases.items() if self._is_orphan(path, alias)}

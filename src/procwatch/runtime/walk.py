@@ -119,6 +119,10 @@ class Found:
     denied: dict[str, str] = field(default_factory=dict)
     seen: int = 0
 
+    def has(self, path: str) -> bool:
+        """Whether anything is known of a folder, be it that it is left out or cannot be listed."""
+        return any(path in known for known in (self.folders, self.links, self.aliases, self.denied))
+
 
 def sign(absolute: str) -> Signature | None:
     """The signature of a file, through links; None if nothing is there. A link to nothing has its own."""
