@@ -75,7 +75,7 @@ def test_a_file_counts_as_being_written_until_it_is_closed(engine: InotifyEngine
     engine.watch({folder(tmp_path)})
     path = str(tmp_path / "file")
     with (tmp_path / "file").open("w") as file:
-        assert engine.wait(DEADLINE_S) == Events(frozenset({path}))
+        assert engine.wait(DEADLINE_S) == Events(frozenset({path}), created=frozenset({path}))
         file.write("x")
         file.flush()
         (tmp_path / "file").chmod(0o600)

@@ -637,3 +637,19 @@ def test_a_sweep_that_is_ended_leaves_what_it_would_have_found_to_the_next_one(r
     with pytest.raises(KeyError):
         inputs.sweep(Ending())
     assert inputs.sweep().readers.paths == ("src/new.rs",)
+
+
+def test_a_new_file_that_is_empty_is_waited_for_until_it_is_written_or_closed(root: Path) -> None:
+    inputs = Inputs(project(root, build("**/*.rs")))
+    inputs.sweep()
+    places = frozenset({str(put(root, name, "")) for name in ("a.rs", "b.rs", "c.rs")})
+    a, b, _ = sorted(places)
+    assert inputs.look(Events(places, created=frozenset({a, b}))).unfinished == {"a.rs", "b.rs"}  # c.rs is closed
+    put(root, "a.rs", "written")
+    seen = inputs.look(Events(frozenset({a, b})))
+    assert seen.readers.paths == ("a.rs",)
+    assert not seen.unfinished
+    assert seen.closed == {"b.rs"}
+    assert not inputs.look(Events(frozenset({b}))).closed
+    put(root, "new/d.rs", "")  # found before any event of it
+    assert inputs.look(Events(frozenset({str(root / "new")}))).unfinished == {"new/d.rs"}

@@ -37,10 +37,14 @@ class WatchedFolder(NamedTuple):
 
 
 class Events(NamedTuple):
-    """Where something happened. `writing`: those that a process is still writing to, as far as the system tells."""
+    """Where something happened, as far as the system tells.
+
+    `writing`: those that a process is still writing to; `created`: that one has made, and neither written nor closed.
+    """
 
     places: frozenset[str] = frozenset()
     writing: frozenset[str] = frozenset()
+    created: frozenset[str] = frozenset()
 
 
 class Engine(Protocol):

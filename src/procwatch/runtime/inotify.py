@@ -96,7 +96,7 @@ class InotifyEngine:
         if self._inotify is None or self._inotify not in ready:
             return Events(moved | vanished)
         heard = self._take_in(_read(self._inotify))
-        return Events(heard.places | moved | vanished, heard.writing)
+        return Events(heard.places | moved | vanished, heard.writing, heard.created)
 
     @property
     def tells_all(self) -> bool:
@@ -217,21 +217,25 @@ class InotifyEngine:
     def _take_in(self, data: bytes) -> Events:
         places: set[str] = set()
         writing: set[str] = set()
+        created: set[str] = set()
         lost = False
         for watch, mask, name in _events(data):
             lost = lost or bool(mask & _Q_OVERFLOW)
             found = [f"{path if path != '/' else ''}/{name}" if name else path for path in self._paths.get(watch, ())]
             places.update(found)
+            if not mask & _ATTRIB:
+                writing.difference_update(found)
+                created.difference_update(found)
             if mask & _MODIFY:
                 writing.update(found)
-            elif not mask & _ATTRIB:
-                writing.difference_update(found)
+            elif mask & _CREATE:
+                created.update(found)
             if mask & _IGNORED:
                 self._forget(watch)
         if lost:
             self._watched.clear()  # any watch may have ended unseen: the next `watch` asks for each again
             raise QueueOverflowError("more happened than the system's queue of events holds")
-        return Events(frozenset(places), frozenset(writing))
+        return Events(frozenset(places), frozenset(writing), frozenset(created))
 
     def _forget(self, watch: int) -> None:
         """The kernel has ended this watch: the folder was deleted, or its file system unmounted."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from threading import RLock
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from procwatch.frozen import field, record
 from procwatch.runtime.engines import Events, WatchedFolder
@@ -43,6 +43,10 @@ from procwatch.runtime.walk import (
 _MAX_PEEKED = 65_536
 
 
+# What is known of a file from its event: see `Events`; "": that there was one.
+_Event = Literal["", "writing", "created"]
+
+
 class _Learned(NamedTuple):
     """When everything was looked at for the first time, and by which state of the ignore files."""
 
@@ -62,10 +66,14 @@ class Changes:
     closed: set[str] = field(default_factory=set)
     has_new_folders: bool = False
 
-    def add(self, path: str, old: Signature | None, new: Signature | None, *, writing: bool = False) -> None:
-        """Note a change. A file that has just lost all of its content, or its name, is about to be written."""
-        is_emptied = new is not None and old is not None and marks(new).size == 0 < marks(old).size
-        self.paths[path] = writing or new is None or is_emptied
+    def add(self, path: str, old: Signature | None, new: Signature | None, event: _Event | None = None) -> None:
+        """Note a change. A file that has just lost all of its content, or its name, is about to be written.
+
+        So is a new one that is empty, unless it has been closed.
+        """
+        is_empty = new is not None and marks(new).size == 0
+        is_begun = is_empty and (event in {None, "created"} if old is None else marks(old).size > 0)
+        self.paths[path] = event == "writing" or new is None or is_begun
 
 
 class Territory:
@@ -80,6 +88,8 @@ class Territory:
         self._found = Found()
         # Files that may change again without looking different, and where it is known what they held.
         self._unsettled: dict[str, bytes | None] = {}
+        # Files that were made and had not been closed yet when they were seen: once closed, they are as they are to be.
+        self._begun: set[str] = set()
         self._generations: dict[str, int] = {}
         self._spots = Spots(place, self._found, (), self._generations)
         self._top: str | None = None  # it has not looked yet
@@ -179,7 +189,7 @@ class Territory:
             if any(self._is_rule_file(place) for place in events.places):
                 self._ignores.forget()
                 return self.sweep()
-            paths = {path: place in events.writing for place in events.places for path in self._names_of(place)}
+            paths = {path: _event(place, events) for place in events.places for path in self._names_of(place)}
             if not self._spots.above.isdisjoint(events.places):
                 return self.sweep()
             changes = Changes()
@@ -193,7 +203,7 @@ class Territory:
         """Look at all that is in these real folders, and at the links that lead over them."""
         with self._lock:
             changes = Changes()
-            self._look_at(dict.fromkeys(self._spots.below(set(folders)), False), changes, have_events=False)
+            self._look_at(dict.fromkeys(self._spots.below(set(folders))), changes)
             return changes
 
     def _is_rule_file(self, event: str) -> bool:
@@ -216,7 +226,7 @@ class Territory:
         self._generations[event] = self._generations.get(event, 0) + 1
         return self._spots.names_of(event) | self._spots.stands_for(event)
 
-    def _look_at(self, asked: Mapping[str, bool], changes: Changes, *, have_events: bool = True) -> None:
+    def _look_at(self, asked: Mapping[str, _Event | None], changes: Changes) -> None:
         """Look again at these paths, and at all that is below those that are or were folders.
 
         Folders that have had events are to be watched anew, whatever is found there.
@@ -246,12 +256,12 @@ class Territory:
             taken = _taken_out(mine, drop, exact)
             mine.update(news)
             is_other = is_other or taken != news
-        if (tops and have_events) or is_other:
+        if is_other or any(asked[path] is not None for path in tops):
             self._index(changes)
             # What was not listed because it had been elsewhere, where it is no more.
-            orphans = {path: False for path, alias in found.aliases.items() if self._is_orphan(path, alias)}
+            orphans = [path for path, alias in found.aliases.items() if self._is_orphan(path, alias)]
             if orphans:
-                self._look_at(orphans, changes)
+                self._look_at(dict.fromkeys(orphans), changes)
 
     def _left_out_above(self, path: str) -> set[Rules]:
         """The rules for which a folder that the path is in was left out."""
@@ -274,11 +284,11 @@ class Territory:
         new: Mapping[str, Signature],
         changes: Changes,
         began_ns: int,
-        asked: Mapping[str, bool] = MappingProxyType({}),
+        asked: Mapping[str, _Event | None] = MappingProxyType({}),
     ) -> None:
         """Note what differs between two looks, the second of which began then.
 
-        `asked`: paths that had an event, and whether they are being written to.
+        `asked`: paths that had an event, and which; None: they had none.
         """
         stayed = 0
         for path, after in new.items():
@@ -288,16 +298,25 @@ class Territory:
             if not is_same or path in self._unsettled:
                 is_same = self._is_the_same(path, before, after, began_ns, is_asked=path in asked)
             if not is_same:
-                changes.add(path, before, after, writing=asked.get(path, False))
-            elif asked.get(path):
+                changes.add(path, before, after, asked.get(path))
+                self._note_begun(path, is_begun=before is None and changes.paths[path])
+            elif asked.get(path) == "writing":
                 changes.open.add(path)
-            elif path in asked and marks(after).size:
+            elif path in asked and (marks(after).size or path in self._begun):
                 changes.closed.add(path)
+                self._begun.discard(path)
         if stayed < len(old):
             for path, signature in old.items():
                 if path not in new:
                     self._unsettled.pop(path, None)
+                    self._begun.discard(path)
                     changes.add(path, signature, None)
+
+    def _note_begun(self, path: str, *, is_begun: bool) -> None:
+        if is_begun:
+            self._begun.add(path)
+        else:
+            self._begun.discard(path)
 
     def _is_the_same(
         self, path: str, before: Signature | None, after: Signature, began_ns: int, *, is_asked: bool
@@ -344,6 +363,10 @@ def _by_path(one: Found, other: Found) -> Iterator[tuple[dict[str, Any], dict[st
     """What two walks found besides files."""
     for name in ("folders", "links", "ways", "aliases", "shared", "denied"):
         yield getattr(one, name), getattr(other, name)
+
+
+def _event(place: str, events: Events) -> _Event:
+    return "writing" if place in events.writing else "created" if place in events.created else ""
 
 
 def _read_by(rules: Sequence[Rules], files: Mapping[str, Signature]) -> dict[str, Signature]:
