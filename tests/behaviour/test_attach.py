@@ -29,24 +29,26 @@ stop = {{ grace = "1s" }}
 # Answers each line; tells its size when it is asked, and when that changes.
 APP = r"""
 import os, signal, sys, threading
+def say(*words):
+    os.write(1, b"%s\n" % " ".join(map(str, words)).encode())
 def size():
     columns, rows = os.get_terminal_size()
-    os.write(1, b"size %dx%d\n" % (rows, columns))
+    say(f"size {rows}x{columns}")
 def hear():
     while number := signal.sigwait(HEARD):
-        size() if number == signal.SIGWINCH else os.write(1, b"interrupted\n")
+        size() if number == signal.SIGWINCH else say("interrupted")
 # By a thread: a handler would not be called between the look for signals and the wait for a line.
 HEARD = {signal.SIGWINCH, signal.SIGINT}
 signal.signal(signal.SIGWINCH, lambda *_: None)
 signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
 threading.Thread(target=hear, daemon=True).start()
-print("terminal", [os.isatty(n) for n in (0, 1, 2)], os.environ["TERM"])
+say("terminal", [os.isatty(n) for n in (0, 1, 2)], os.environ["TERM"])
 size()
 while True:
     line = input("> ")
     if line.startswith("exit"):
         sys.exit(int(line[4:]))
-    print("pid" if line == "pid" else "echo", os.getpid() if line == "pid" else line)
+    say("pid" if line == "pid" else "echo", os.getpid() if line == "pid" else line)
 """
 
 

@@ -159,6 +159,8 @@ class Territory:
         with self._lock:
             changes, began_ns = Changes(), time.time_ns()
             found = self._walk_all(stop=stop)
+            if self._ignores.refresh():  # a file that is ignored by now may have been found
+                found = self._walk_all(stop=stop)
             if self._before is not None:
                 self._inherit(self._before, found)
                 self._before = None
