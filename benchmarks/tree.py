@@ -25,10 +25,11 @@ from benchmarks.settings import Bench
 from procwatch.control.client import connect
 from procwatch.errors import ProcwatchError
 
-WATCHES, BUILDS, SAVE = "start -> watches, ms", "start -> first build, ms", "save -> build, ms"
+WATCHES, BUILDS = "start -> watches, ms", "start -> first build, ms"
+SAVE, SERVICE = "save -> build, ms", "save -> new service, ms"
 LONGEST, PSS = "longest answer, ms", "PSS, MiB"
 IDLE, WAKES, WRITING = "idle, %", "wake-ups a second", "processor of a build's writes, s"
-_COLUMNS = (WATCHES, BUILDS, SAVE, LONGEST, PSS, IDLE, WAKES, WRITING)
+_COLUMNS = (WATCHES, BUILDS, SAVE, SERVICE, LONGEST, PSS, IDLE, WAKES, WRITING)
 # The others have no word for it, and no socket to ask.
 _REFERENCE = "procwatch"
 
@@ -135,7 +136,7 @@ def _once(peer: Peer, place: Path, bench: Bench, ear: Ear) -> Mapping[str, tuple
             began_ns = _wait(ear, f"{peer.name}.{kind}", _START_S, "start")
             values[column] = ((began_ns - session.began_ns) / 1e6,)
         _wait(ear, f"{peer.name}.service", _START_S, "start")
-        values[SAVE] = tuple(_save_ms(peer, place, bench, ear) for _ in range(_SAVES))
+        values[SAVE], values[SERVICE] = zip(*(_save_ms(peer, place, bench, ear) for _ in range(_SAVES)), strict=True)
         time.sleep(settle_s)
         return {**values, **_costs(session, place, bench, settle_s)}
 
@@ -154,16 +155,15 @@ def _settle_s(bench: Bench) -> float:
     return min(_SETTLE_S, max(_QUICK_SETTLE_S, 0.2 * bench.settings.idle_s))
 
 
-def _save_ms(peer: Peer, place: Path, bench: Bench, ear: Ear) -> float:
-    """Let the tool rest, save, and wait for the build."""
+def _save_ms(peer: Peer, place: Path, bench: Bench, ear: Ear) -> tuple[float, float]:
+    """Let the tool rest, save, and wait for the build and for the service."""
     time.sleep(_settle_s(bench))
     ear.drop(f"{peer.name}.build")
     ear.drop(f"{peer.name}.service")
     saved_ns = bench.beacon.clock()
     (place / SOURCE).write_text(f"fn main() {{ {saved_ns} }}\n")
-    built_ns = _wait(ear, f"{peer.name}.build", _SAVE_S, "save")
-    ear.wait(f"{peer.name}.service", _SAVE_S)
-    return (built_ns - saved_ns) / 1e6
+    built_ns, served_ns = (_wait(ear, f"{peer.name}.{kind}", _SAVE_S, "save") for kind in ("build", "service"))
+    return (built_ns - saved_ns) / 1e6, (served_ns - saved_ns) / 1e6
 
 
 def _longest_ms(peer: Peer, place: Path, bench: Bench, ear: Ear) -> float:
@@ -277,7 +277,7 @@ def _estimates(rows: list[Row], bench: Bench) -> list[Row]:
         low, high = (end.values for end in ends if end)
         values = {
             column: (_at_many(statistics.median(low[column]), statistics.median(high[column]), fewest, most),)
-            for column in (WATCHES, BUILDS, SAVE, PSS)
+            for column in (WATCHES, BUILDS, SAVE, SERVICE, PSS)
             if column in low and column in high
         }
         note = f"by the slope from {fewest:,} to {most:,}"
