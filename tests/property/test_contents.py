@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from procwatch.core.model import Build, Project
+from procwatch.core.model import Build, Need, Project
 from procwatch.runtime.engines import engine_for
 from procwatch.runtime.feed import Feed, Listener
 from procwatch.runtime.inputs import Inputs
@@ -124,7 +124,13 @@ def test_a_check_that_goes_by_events_comes_to_the_same(
         for folder in FOLDERS:
             write(root, f"{folder}/x.rs", folder)
         named = [(f"build.{number}", tuple(patterns)) for number, patterns in enumerate(watched)]
-        builds = {each: Build(each, "make", watch=patterns) for each, patterns in named}
+        needs = [(), *((Need(each, restart=True),) for each, _ in named[:-1])]
+        # For no file to have names, or links to it, that nobody knows of.
+        builds = {"build.all": Build("build.all", "make", watch=("**", "../far"))}
+        builds |= {
+            each: Build(each, "make", watch=patterns, needs=need)
+            for (each, patterns), need in zip(named, needs, strict=True)
+        }
         shop = Project("shop", str(root), builds, {})
         inputs = Inputs(shop)
         with watching(inputs):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -202,6 +203,45 @@ def test_where_events_may_be_late_all_is_looked_at(root: Path, listed: list[str]
     listed.clear()
     assert inputs.check("build.a").changed == ("src/2/2.txt",)
     assert listed
+
+
+def test_what_another_build_has_made_is_told_by_events_unless_it_is_declared(root: Path, listed: list[str]) -> None:
+    builds = [Build("build.made", "make", outputs=("made",)), Build("build.a", "make", watch=("more",))]
+    builds += [
+        Build(f"build.{name}", "make", watch=("src",), needs=(Need(need, restart=True),))
+        for name, need in (("declared", "build.made"), ("told", "build.a"))
+    ]
+    shop = Project("shop", str(root), {one.name: one for one in builds}, {})
+    write(root, "made", "one")
+    inputs = Inputs(shop)
+    inputs.learn()
+    inputs.trust(lambda: True)
+    inputs.check_all(shop.builds)
+    write(root, "src/1/1.txt", "told")
+    write(root, "src/new.txt", "told")
+    write(root, "made", "not told")
+    inputs.look(Events(frozenset({str(root / "src/1/1.txt"), str(root / "src/new.txt")})))
+    listed.clear()
+    assert inputs.check("build.told").changed == ("src/1/1.txt", "src/new.txt")
+    assert listed == []
+    assert inputs.check("build.declared").changed == ("made", "src/1/1.txt", "src/new.txt")
+    assert listed
+
+
+def test_a_file_that_could_not_be_read_is_tried_again_without_an_event(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = watched(root)
+
+    def refused(*_: object) -> int:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    before = inputs.check("build.a").digest
+    write(root, "src/1/1.txt", "other")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refused)
+        assert told(inputs, root, "src/1/1.txt").digest != before
+    assert inputs.check("build.a").digest == anew(root)
 
 
 def test_a_build_that_needs_another_looks_at_all_that_it_may_have_made(root: Path, listed: list[str]) -> None:

@@ -3,7 +3,7 @@
 Rule 1: every method may be called from any thread, and may take as long as the disk does.
 Rule 2: a check goes by events where those are known to tell of all that has happened, and looks at what they name;
         anywhere else it looks at every file.
-Rule 3: what is built from outputs of other builds is looked at whole: linkers write through memory, without events.
+Rule 3: what is built from declared outputs is looked at whole: linkers write through memory, without events.
 """
 
 from __future__ import annotations
@@ -151,16 +151,17 @@ class Contents:
         """That is the usual save, for which nobody should wait until 100,000 files have been looked at.
 
         None where events may not tell of all, or of too much. Where files that are known have another content, that
-        there may be more can wait until the run for it has ended.
+        there may be more can wait until the run for it has ended; not if another build has just made them.
         """
         news, before = self._take_news(name), self._memories.get(name)
         if news is None or before is None or before.links:
             return None
-        return self._check_known(name, before, news) or self._check_all_news(name, before, news)
+        checked = None if self._units[name].unit.build_needs else self._check_known(name, before, news)
+        return checked or self._check_all_news(name, before, news)
 
     def _check_known(self, name: str, before: _Memory, news: set[str]) -> Checked | None:
         """If all that are there are known, and one has another content."""
-        if not 0 < len(news) <= _FEW or before.epoch != self._ignores.epoch:
+        if not news or self._is_too_much(before, news):
             return None
         there = self._there(news)
         if there.keys() != news & before.files.keys():
@@ -174,13 +175,18 @@ class Contents:
         if not self._caught_up() or (more := self._take_news(name)) is None:
             return None
         news |= more
-        if len(news) > _FEW or before.epoch != self._ignores.epoch:
+        if self._is_too_much(before, news):
             return None
         there = self._there(news)
         come = there.keys() - before.files.keys()
         if come and (self._territory.has_links or any(link_of(there[path]) for path in come)):
             return None  # by which of its names it counts, if by any, a walk decides
         return self._put(name, before, news, self._read(name, there))
+
+    def _is_too_much(self, before: _Memory, news: set[str]) -> bool:
+        """Whether there is more to be looked at than these files: a further name of one is another file."""
+        is_other = before.epoch != self._ignores.epoch
+        return is_other or len(news) > _FEW or self._territory.has_other_names(news)
 
     def _put(self, name: str, before: _Memory, news: set[str], now: Mapping[str, Reading]) -> Checked:
         """Remember what these files are now, those that are gone too."""
@@ -200,8 +206,8 @@ class Contents:
 
     def _take_news(self, name: str) -> set[str] | None:
         """What has had events since the last check; None where there was none, or where they do not tell of all."""
-        unit = self._units[name].unit
-        if not isinstance(unit, Build) or unit.build_needs:
+        unit = self._units[name]
+        if not isinstance(unit.unit, Build) or unit.made.patterns:
             return None
         with self._news_lock:
             news = self._news.get(name)
@@ -221,6 +227,8 @@ class Contents:
             read[path], problem = self._fingerprints.read(path, signature)
             if problem is not None:
                 self.unreadable[f'{name}: cannot read "{path}": {problem}'] = None
+                with self._news_lock:  # of that it can be read again there is no event
+                    self._news.pop(name, None)
         return read
 
 

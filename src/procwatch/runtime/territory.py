@@ -138,6 +138,11 @@ class Territory:
         with self._lock:
             return bool(self._found.links or self._found.aliases)
 
+    def has_other_names(self, paths: Iterable[str]) -> bool:
+        """Whether one of these files has further names, which may not be known yet."""
+        with self._lock:
+            return any(path in self._found.shared for path in paths)
+
     def known_below(self, folder: str) -> tuple[str, ...]:
         """The files that were last seen in `folder` and below it."""
         with self._lock:
