@@ -31,7 +31,7 @@ def play(scene: Callable[[], Awaitable[None]]) -> None:
 
     before = descriptors()
     asyncio.run(within_deadline())
-    assert descriptors() <= before
+    assert descriptors() == before
 
 
 @asynccontextmanager

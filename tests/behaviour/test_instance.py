@@ -48,7 +48,7 @@ STAY = "echo pid $$; exec sleep 300"
 def nothing_left() -> Iterator[None]:
     before = obey.descriptors()
     yield from obey.nothing_left()
-    assert obey.descriptors() <= before
+    assert obey.descriptors() == before
 
 
 @dataclass

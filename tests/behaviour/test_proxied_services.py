@@ -38,6 +38,7 @@ def test_no_request_and_no_kept_connection_is_lost_while_versions_follow_each_ot
         follow_each_other(project, live, load, 7)
     assert load.lost == 0, (load.fresh, load.kept)
     assert load.closed == 0
+    assert {body.split()[0] for body in load.bodies} == {str(number).encode() for number in range(1, 8)}
 
 
 @pytest.mark.parametrize("rude", [False, True])

@@ -43,7 +43,7 @@ BRIEF = ProbeTiming(interval_s=0.01, timeout_s=0.1, deadline_s=0.25)
 def nothing_left() -> Iterator[None]:
     before = obey.descriptors()
     yield from obey.nothing_left()
-    assert obey.descriptors() <= before
+    assert obey.descriptors() == before
 
 
 @asynccontextmanager

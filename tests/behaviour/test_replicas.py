@@ -75,6 +75,7 @@ def test_three_roll_one_after_another_and_no_request_is_lost(project: Path, star
     with Load(port) as load:
         follow_each_other(project, live, load, 5, *NAMES)
     assert load.lost == 0, (load.fresh, load.kept)
+    assert {body.split()[0] for body in load.bodies} >= {b"1", b"5"}
     order = [each["name"] for each in live.events if each["event"] in {"service_started", "service_switched"}][3:]
     assert order == [name for name in NAMES for _ in (1, 2)] * 4
     who_answers(live, port, set(processes(live).values()))

@@ -21,7 +21,7 @@ from tests.rig.obey import QUICK, STUBBORN, Recorder, Stage, alive, play
 def nothing_left() -> Iterator[None]:
     before = obey.descriptors()
     yield from obey.nothing_left()
-    assert obey.descriptors() <= before
+    assert obey.descriptors() == before
 
 
 class Sinks:

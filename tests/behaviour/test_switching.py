@@ -35,6 +35,7 @@ def test_no_request_is_lost_while_versions_follow_each_other(project: Path, star
     with Load(port) as load:
         follow_each_other(project, live, load, 5)
     assert load.lost == 0, (load.fresh, load.kept)
+    assert {body.split()[0] for body in load.bodies} == {str(number).encode() for number in range(1, 6)}
 
 
 @pytest.mark.parametrize("rude", [False, True])
