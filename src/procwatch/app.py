@@ -214,7 +214,7 @@ async def _watch(
         own_folder.watch()  # after all else: instances of inotify are few
         follow = [_follow(start, configuration, console)] if start.options.watch else []
         await asyncio.gather(_warn(start, inputs, console), *follow)
-    except Stopped:
+    except Stopped:  # all is being stopped: whoever was looking at files has nobody to tell
         pass
     except Exception as error:
         console.report(f"watching has failed: {error}; procwatch stops")

@@ -14,7 +14,7 @@ from procwatch.core import messages as msg
 from procwatch.core.model import Terminal
 from procwatch.output.events import as_data
 from procwatch.runtime.outputs import FAILURES
-from procwatch.runtime.parts import Output
+from procwatch.runtime.parts import Audience, Output
 
 # Some hours of work, and under a megabyte.
 _KEPT = 1000
@@ -23,20 +23,11 @@ _KEPT = 1000
 Follower = Callable[[dict[str, Any]], bool]
 
 
-class Display(Protocol):
+class Display(Audience, Protocol):
     """Where the user sees what happens."""
-
-    def output(self, name: str, mode: Terminal) -> Output:
-        """A new channel for one process of a unit."""
 
     def publish(self, notice: msg.Notice, event: Mapping[str, Any]) -> None:
         """Something happened; `event`: its fields, as `--json` prints them."""
-
-    def planned(self, holds: Mapping[str, str], *, at_rest: bool) -> None:
-        """A plan was made."""
-
-    def report(self, line: str) -> None:
-        """A line for the user that is no event."""
 
 
 class Chronicle:

@@ -166,7 +166,7 @@ class Feed:
             self._listener.armed()
             while not self._is_stopping.is_set():
                 self._turn()
-        except Stopped:
+        except Stopped:  # all is being stopped: nobody waits for what was being looked at
             pass
         except Exception as error:  # nobody is above a thread: the listener raises it where it is seen
             self._listener.failed(error)

@@ -28,20 +28,24 @@ class Output(Sink, Protocol):
         """The last lines."""
 
 
-class World(Protocol):
-    """Where the engine tells what happens."""
+class Audience(Protocol):
+    """What is told to everybody in the same way, besides events."""
 
     def output(self, name: str, mode: Terminal) -> Output:
         """A new channel for one process of a unit."""
-
-    def publish(self, notice: msg.Notice, tail: list[bytes]) -> None:
-        """Something happened; `tail` is the last output of what failed."""
 
     def planned(self, holds: Mapping[str, str], *, at_rest: bool) -> None:
         """A plan was made."""
 
     def report(self, line: str) -> None:
         """A line for the user that is no event."""
+
+
+class World(Audience, Protocol):
+    """Where the engine tells what happens."""
+
+    def publish(self, notice: msg.Notice, tail: list[bytes]) -> None:
+        """Something happened; `tail` is the last output of what failed."""
 
 
 @record

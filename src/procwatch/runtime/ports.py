@@ -10,7 +10,7 @@ import errno
 import os
 import random
 import socket
-from collections.abc import Container, Sequence
+from collections.abc import Container
 
 from procwatch.runtime.census import command_name
 
@@ -52,9 +52,10 @@ def find_free(excepted: Container[int]) -> int | None:
     service opens it, and procwatch itself makes such connections all the time where it passes requests on.
     """
     first, last = _outgoing()
-    candidates: Sequence[int] = (*range(_LEAST_FREE, first), *range(last + 1, _END)) or range(_LEAST_FREE, _END)
+    others = [span for span in (range(_LEAST_FREE, first), range(last + 1, _END)) if span]
+    spans = others or [range(_LEAST_FREE, _END)]
     for _ in range(_TRIES):
-        port = random.choice(candidates)  # noqa: S311 (no secret)
+        port = random.choice(*random.choices(spans, [*map(len, spans)]))  # noqa: S311 (no secret)
         if port not in excepted and not is_taken(port):
             return port
     return None
